@@ -1,0 +1,191 @@
+"""The public functions, re-exported by the package."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from lmarc.archive.filters import Filters
+from lmarc.archive.jobs import default_jobs
+from lmarc.archive.observer import Observer
+from lmarc.archive.pack import Packer, PackResult
+from lmarc.archive.presets import DEFAULT_PRESET, resolve
+from lmarc.archive.read import Archive
+from lmarc.archive.save import SaveFile
+from lmarc.archive.walk import Roots, Source, Walker
+from lmarc.container import wire
+from lmarc.container.writer import Sink
+from lmarc.errors import DamagedError, UsageError
+
+#: Name of the member that data from a pipe, or given to compress(), becomes.
+DATA_NAME = "data"
+
+
+def open(file: str | os.PathLike[str] | BinaryIO) -> Archive:
+    """Open an archive for reading, from a path or a seekable binary file.
+
+    Raises NotAnArchiveError, UnsupportedError or LimitError. A damaged archive opens; its `damage` tells what is
+    wrong, and its members are those that can still be found.
+
+    >>> import lmarc, tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "notes.txt").write_text("Prediction is compression.")
+    >>> result = lmarc.pack([folder / "notes.txt"], folder / "notes.lmarc")
+    >>> with lmarc.open(folder / "notes.lmarc") as archive:
+    ...     archive.namelist(), archive.read("notes.txt")
+    (['notes.txt'], b'Prediction is compression.')
+    """
+    if not isinstance(file, (str, os.PathLike)):
+        return Archive(file, owned=False)
+    handle = builtins.open(file, "rb")
+    try:
+        return Archive(handle, owned=True)
+    except BaseException:
+        handle.close()
+        raise
+
+
+def is_lmarc(file: str | os.PathLike[str] | BinaryIO) -> bool:
+    """Whether a file begins like an lmarc archive. A binary file is left where it was.
+
+    >>> import io, lmarc
+    >>> lmarc.is_lmarc(io.BytesIO(lmarc.compress(b"x"))), lmarc.is_lmarc(io.BytesIO(b"PK"))
+    (True, False)
+    """
+    if isinstance(file, (str, os.PathLike)):
+        with builtins.open(file, "rb") as handle:
+            return handle.read(len(wire.MAGIC)) == wire.MAGIC
+    at = file.tell()
+    try:
+        return file.read(len(wire.MAGIC)) == wire.MAGIC
+    finally:
+        file.seek(at)
+
+
+def pack(
+    paths: Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | Sink,
+    *,
+    preset: str = DEFAULT_PRESET,
+    backend: str | None = None,
+    jobs: int | None = None,
+    exclude: Iterable[str] = (),
+    include: Iterable[str] = (),
+    gitignore: bool = False,
+    force: bool = False,
+    observer: Observer | None = None,
+) -> PackResult:
+    """Pack paths, directories with all below them, into an archive at a path or into a binary file.
+
+    A path appears only when the archive is complete. Sources that cannot be read are told to the observer and
+    counted in the result's `skipped`. Raises TargetExistsError, BackendMissingError, UsageError.
+    """
+    return pack_sources(
+        paths=[os.fspath(path) for path in paths],
+        output=output,
+        filters=Filters(tuple(exclude), tuple(include), gitignore),
+        preset=preset,
+        backend=backend,
+        jobs=jobs,
+        force=force,
+        observer=observer or Observer(),
+    )
+
+
+def pack_sources(
+    *,
+    paths: Iterable[str],
+    output: str | os.PathLike[str] | Sink,
+    listed: Iterable[bytes] = (),
+    stream: tuple[bytes, int, int] | None = None,
+    filters: Filters,
+    preset: str,
+    backend: str | None,
+    jobs: int | None,
+    force: bool,
+    observer: Observer,
+) -> PackResult:
+    """pack() with all that the command line can ask for: `listed` paths, which are taken without what is below them,
+    and a `stream` to read to its end, given as member path, descriptor and mtime in ns."""
+    with _destination(output, force) as (sink, leave_out), Roots() as roots:
+        packer = new_packer(sink, preset, backend, jobs, observer)
+        try:
+            packer.pack(find_sources(roots, paths, listed, filters, packer.observer, leave_out))
+            if stream is not None:
+                packer.pack_stream(stream[0], stream[1], stream[2])
+            return packer.finish()
+        except BaseException:
+            packer.abandon()
+            raise
+
+
+def find_sources(
+    roots: Roots,
+    paths: Iterable[str],
+    listed: Iterable[bytes],
+    filters: Filters,
+    observer: Observer,
+    leave_out: Iterable[tuple[int, int]] = (),
+) -> Iterator[Source]:
+    """What packing these paths would pack, in path order; readable while `roots` is open."""
+    walker = Walker(filters, observer, leave_out)
+    yield from walker.walk(roots.point(os.fsencode(path)) for path in paths)
+    yield from walker.walk_listed(roots.point(path, listed=True) for path in listed)
+
+
+def new_packer(sink: Sink, preset: str, backend: str | None, jobs: int | None, observer: Observer) -> Packer:
+    """A packer set up by preset and environment (SOURCE_DATE_EPOCH)."""
+    return Packer(sink, resolve(preset, backend), jobs=jobs or default_jobs(), observer=observer, epoch=_epoch())
+
+
+def compress(data: bytes, *, preset: str = DEFAULT_PRESET, backend: str | None = None) -> bytes:
+    """An archive, as bytes, whose one member `data` is the data.
+
+    >>> import lmarc
+    >>> lmarc.decompress(lmarc.compress(b"to be or not to be"))
+    b'to be or not to be'
+    """
+    sink = io.BytesIO()
+    packer = new_packer(sink, preset, backend, 1, Observer())
+    try:
+        packer.pack_bytes(DATA_NAME.encode(), data)
+        packer.finish()
+    except BaseException:
+        packer.abandon()
+        raise
+    return sink.getvalue()
+
+
+def decompress(archive: bytes) -> bytes:
+    """The content of the only regular file of an archive given as bytes. Raises UsageError if there is not just one."""
+    with open(io.BytesIO(archive)) as opened:
+        if opened.damage:
+            raise DamagedError(opened.damage[0])
+        files = [info.name for info in opened.infolist() if info.kind == "file"]
+        if len(files) != 1:
+            raise UsageError(f"the archive holds {len(files)} files, not one")
+        return opened.read(files[0])
+
+
+def _epoch() -> int | None:
+    """SOURCE_DATE_EPOCH: no time in the archive is later (https://reproducible-builds.org/specs/source-date-epoch)."""
+    value = os.environ.get("SOURCE_DATE_EPOCH")
+    if not value:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise UsageError(f"SOURCE_DATE_EPOCH is {value!r}, not a number of seconds") from None
+
+
+@contextmanager
+def _destination(output: str | os.PathLike[str] | Sink, force: bool) -> Iterator[tuple[Sink, list[tuple[int, int]]]]:
+    if isinstance(output, (str, os.PathLike)):
+        with SaveFile(os.fspath(output), replace=force) as file:
+            yield file, file.identities
+    else:
+        yield output, []

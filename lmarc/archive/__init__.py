@@ -1,0 +1,1 @@
+"""The pipeline: walking trees, planning chunks, packing, reading, safe extraction."""

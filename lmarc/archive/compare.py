@@ -1,0 +1,126 @@
+"""Comparing an archive with a tree on disk, by metadata and content hash; nothing is decoded."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from lmarc.archive import fs
+from lmarc.archive.filters import Filters
+from lmarc.archive.observer import Observer
+from lmarc.archive.walk import StartPoint, Walker
+from lmarc.container.index import Member
+
+_BLOCK = 1 << 20
+#: What extraction never restores is not compared either.
+_MODE_BITS = 0o1777
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink"}
+
+
+class Difference(NamedTuple):
+    """One way in which disk and archive differ: `what` is missing, extra, type, size, content, target, mode, mtime,
+    link or unreadable, seen from the archive ("missing": not on disk)."""
+
+    path: bytes
+    what: str
+    archived: str
+    found: str
+
+
+def compare(members: Iterable[Member], root: str, strip: bytes, observer: Observer) -> Iterator[Difference]:
+    """Differences between members and what is below root, where the member path `strip` is root itself ("" for none)."""
+    by_path = {member.path: member for member in members}
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path in sorted(by_path):
+            observer.member(path)
+            yield from _compare_one(by_path[path], by_path, fd, strip)
+        yield from _extra(by_path, fd, strip)
+    finally:
+        os.close(fd)
+
+
+def _location(path: bytes, strip: bytes) -> bytes:
+    if not strip:
+        return path
+    return path[len(strip) + 1 :] or b"."
+
+
+def _compare_one(member: Member, by_path: dict[bytes, Member], root: int, strip: bytes) -> Iterator[Difference]:
+    location = _location(member.path, strip)
+    try:
+        info = fs.lstat(root, location)
+    except (FileNotFoundError, NotADirectoryError):
+        yield Difference(member.path, "missing", member.kind, "")
+        return
+    file = by_path.get(member.target, member) if member.kind == "hardlink" else member
+    kind = _KINDS.get(stat.S_IFMT(info.st_mode), "special")
+    if kind != file.kind:
+        yield Difference(member.path, "type", member.kind, kind)
+        return
+    try:
+        yield from _compare_content(member, file, info, root, location, strip)
+    except OSError as error:
+        yield Difference(member.path, "unreadable", member.kind, error.strerror or str(error))
+    if kind != "symlink" and file.mode & _MODE_BITS != info.st_mode & _MODE_BITS:
+        yield Difference(member.path, "mode", f"{file.mode & _MODE_BITS:04o}", f"{info.st_mode & _MODE_BITS:04o}")
+    if member.mtime_ns != info.st_mtime_ns:
+        yield Difference(member.path, "mtime", str(member.mtime_ns), str(info.st_mtime_ns))
+
+
+def _compare_content(
+    member: Member, file: Member, info: os.stat_result, root: int, location: bytes, strip: bytes
+) -> Iterator[Difference]:
+    if file.kind == "symlink":
+        target = fs.readlink(root, location)
+        if target != member.target:
+            yield Difference(member.path, "target", os.fsdecode(member.target), os.fsdecode(target))
+    elif file.kind == "file":
+        if file.size != info.st_size:
+            yield Difference(member.path, "size", str(file.size), str(info.st_size))
+        else:
+            digest = _hash(root, location)
+            if digest != file.hash:
+                yield Difference(member.path, "content", file.hash.hex(), digest.hex())
+        if member.kind == "hardlink" and not _is_same_file(info, root, _location(member.target, strip)):
+            yield Difference(member.path, "link", os.fsdecode(member.target), "")
+
+
+def _is_same_file(info: os.stat_result, root: int, location: bytes) -> bool:
+    try:
+        return os.path.samestat(info, fs.lstat(root, location))
+    except OSError:
+        return False
+
+
+def _hash(root: int, location: bytes) -> bytes:
+    hasher = blake3()
+    fd = fs.open_file(root, location)
+    try:
+        while block := os.read(fd, _BLOCK):
+            hasher.update(block)
+    finally:
+        os.close(fd)
+    return hasher.digest()
+
+
+def _extra(by_path: dict[bytes, Member], root: int, strip: bytes) -> Iterator[Difference]:
+    tops = {strip} if strip else {path.partition(b"/")[0] for path in by_path}
+    points = [StartPoint(top, root, _location(top, strip)) for top in sorted(tops)]
+    points = [point for point in points if _exists(point)]
+    for source in Walker(Filters(), Observer()).walk(points):
+        if source.path not in by_path:
+            kind = _KINDS.get(stat.S_IFMT(source.stat.st_mode), "special")
+            yield Difference(source.path, "extra", "", kind)
+
+
+def _exists(point: StartPoint) -> bool:
+    try:
+        fs.lstat(point.root, point.location)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,247 @@
+"""Extraction: members onto disk, each under its name only when it is complete and verified."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
+from lmarc.archive.observer import Observer
+from lmarc.archive.owners import number_of
+from lmarc.archive.paths import check_all_safe, display
+from lmarc.archive.target import Target
+from lmarc.container.index import Member
+from lmarc.errors import LmarcError, TargetExistsError, UnsafeMemberError
+
+#: Of a member's mode, what is restored: never set-user-id and set-group-id.
+_MODE_BITS = 0o1777
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How to treat what is there, and whether to restore owners (which needs the rights to)."""
+
+    force: bool = False
+    skip_existing: bool = False
+    owner: bool = False
+
+
+@dataclass
+class ExtractResult:
+    """What an extraction has done. `failed` maps member paths to what went wrong."""
+
+    members: int = 0
+    content: int = 0
+    existing: int = 0
+    failed: dict[bytes, Exception] = field(default_factory=dict)
+
+
+class Extractor:
+    """Extracts members of one archive below a directory."""
+
+    def __init__(self, decoder: ChunkDecoder, root: str, options: ExtractOptions, observer: Observer) -> None:
+        self._decoder = decoder
+        self._root = root
+        self._options = options
+        self._observer = observer
+        self.result = ExtractResult()
+
+    def run(self, members: Iterable[Member], everything: Iterable[Member], jobs: int) -> ExtractResult:
+        """Extract members; `everything` are all of the archive, where hard links find their files.
+
+        Raises TargetExistsError before anything is written if something would be overwritten without leave.
+        """
+        chosen = list(members)
+        for path, reason in check_all_safe(chosen).items():
+            self._fail(path, UnsafeMemberError(f"refused: {reason}"))
+        chosen = [member for member in chosen if member.path not in self.result.failed]
+        self._target = Target(self._root)
+        try:
+            chosen = self._without_existing(chosen)
+            directories = [member for member in chosen if member.kind == "dir"]
+            for member in directories:
+                self._guard(member, self._make_directory)
+            files, links = self._resolve(chosen, list(everything))
+            delivery = Delivery(self._decoder, lambda member: FileSink(member, self), self._observer)
+            delivery.run(files, jobs)
+            self.result.failed.update(delivery.failed)
+            for member in links:
+                self._guard(member, self._make_hardlink)
+            for member in chosen:
+                if member.kind == "symlink":
+                    self._guard(member, self._make_symlink)
+            # Deepest first: a directory's time changes when something is made in it, and its mode may forbid that.
+            for member in sorted(directories, key=lambda member: member.path.count(b"/"), reverse=True):
+                if member.path not in self.result.failed:
+                    self._guard(member, self._finish_directory)
+        finally:
+            self._target.close()
+        done = [member for member in chosen if member.path not in self.result.failed]
+        self.result.members = len(done)
+        self.result.content = sum(member.size for member in done)
+        return self.result
+
+    def _without_existing(self, members: list[Member]) -> list[Member]:
+        """Members to extract in view of what is there already."""
+        if self._options.force:
+            return members
+        tops: dict[bytes, bool] = {}
+        out = []
+        for member in members:
+            top = member.path.partition(b"/")[0]
+            if top not in tops:
+                tops[top] = self._target.existing(top) is not None
+            if not tops[top] or not self._is_in_the_way(member):
+                out.append(member)
+            elif self._options.skip_existing:
+                self.result.existing += 1
+            else:
+                what = display(member.path)
+                raise TargetExistsError(
+                    f"{what} exists already (--force replaces, --skip-existing keeps what is there)"
+                )
+        return out
+
+    def _is_in_the_way(self, member: Member) -> bool:
+        try:
+            info = self._target.existing(member.path)
+        except UnsafeMemberError as error:
+            self._fail(member.path, error)
+            return False
+        return info is not None and not (member.kind == "dir" and stat.S_ISDIR(info.st_mode))
+
+    def _resolve(self, chosen: list[Member], everything: list[Member]) -> tuple[list[Member], list[Member]]:
+        """Regular files to write and hard links to make; a link whose file is not among them becomes a file."""
+        chosen = [member for member in chosen if member.path not in self.result.failed]
+        files = {member.path: member for member in chosen if member.kind == "file"}
+        links: list[Member] = []
+        hardlinks = [member for member in chosen if member.kind == "hardlink"]
+        sources = {member.path: member for member in everything} if hardlinks else {}
+        stands_for: dict[bytes, bytes] = {}
+        for member in hardlinks:
+            source = sources.get(member.target)
+            if source is None or source.kind != "file":
+                self._fail(member.path, LmarcError(f"the file it links to, {display(member.target)}, is lost"))
+            elif member.target in files:
+                links.append(member)
+            elif member.target in stands_for:
+                links.append(member._replace(target=stands_for[member.target]))
+            else:
+                stands_for[member.target] = member.path
+                files[member.path] = source._replace(path=member.path)
+        return list(files.values()), links
+
+    def _guard(self, member: Member, step: Callable[[Member], None]) -> None:
+        try:
+            step(member)
+        except (LmarcError, OSError) as error:
+            self._fail(member.path, error)
+
+    def _fail(self, path: bytes, error: Exception) -> None:
+        self.result.failed[path] = error
+        self._observer.failed(path, error)
+
+    def _make_directory(self, member: Member) -> None:
+        above, name = self._target.parent(member.path)
+        if self._options.force:
+            with suppress(FileNotFoundError):
+                if not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+                    os.unlink(name, dir_fd=above)
+        self._target.directory(member.path)
+
+    def _finish_directory(self, member: Member) -> None:
+        self.restore(self._target.directory(member.path, create=False), member)
+
+    def _make_hardlink(self, member: Member) -> None:
+        if member.target in self.result.failed:
+            raise LmarcError(f"the file it links to, {display(member.target)}, could not be extracted")
+        source_above, source = self._target.parent(member.target)
+        source_above = os.dup(source_above)
+        try:
+            above, name = self._target.parent(member.path)
+            temporary = self._target.temporary_name()
+            os.link(source, temporary, src_dir_fd=source_above, dst_dir_fd=above, follow_symlinks=False)
+            self.put_in_place(above, temporary, name)
+            # Renaming a name onto another of the same file does nothing and leaves both.
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=above)
+        finally:
+            os.close(source_above)
+
+    def _make_symlink(self, member: Member) -> None:
+        above, name = self._target.parent(member.path)
+        temporary = self._target.temporary_name()
+        os.symlink(member.target, temporary, dir_fd=above)
+        try:
+            if self._options.owner:
+                uid, gid = number_of(member.owner)
+                os.chown(temporary, uid, gid, dir_fd=above, follow_symlinks=False)
+            os.utime(temporary, ns=(member.mtime_ns, member.mtime_ns), dir_fd=above, follow_symlinks=False)
+            self.put_in_place(above, temporary, name)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=above)
+            raise
+
+    def create(self, member: Member) -> tuple[int, bytes]:
+        """A new file beside where the member goes: its descriptor and its name."""
+        temporary = self._target.temporary_name()
+        return os.open(temporary, _CREATE, 0o600, dir_fd=self.parent(member)), temporary
+
+    def parent(self, member: Member) -> int:
+        """The descriptor of the directory a member is in."""
+        return self._target.parent(member.path)[0]
+
+    def put_in_place(self, above: int, temporary: bytes, name: bytes) -> None:
+        """Give a complete file its name. Replaces only where that was asked for."""
+        try:
+            os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+                raise TargetExistsError("a directory stands where it should go") from error
+            raise
+
+    def restore(self, fd: int, member: Member) -> None:
+        """Set owner (on request), mode and time, in the order that keeps each."""
+        if self._options.owner:
+            os.fchown(fd, *number_of(member.owner))
+        os.fchmod(fd, member.mode & _MODE_BITS)
+        os.utime(fd, ns=(member.mtime_ns, member.mtime_ns))
+
+
+class FileSink(MemberSink):
+    """Writes a regular file under a temporary name; holes stay holes."""
+
+    def __init__(self, member: Member, extractor: Extractor) -> None:
+        super().__init__(member)
+        self._extractor = extractor
+        self._fd, self._temporary = extractor.create(member)
+
+    def put(self, data: memoryview, offset: int) -> None:
+        """Write data at offset."""
+        while data:
+            written = os.pwrite(self._fd, data, offset)
+            data = data[written:]
+            offset += written
+
+    def commit(self) -> None:
+        """Give the file its size, mode and time, then its name."""
+        if self.member.sparse is not None:
+            os.ftruncate(self._fd, self.member.size)
+        self._extractor.restore(self._fd, self.member)
+        os.close(self._fd)
+        self._fd = -1
+        name = self.member.path.rpartition(b"/")[2]
+        self._extractor.put_in_place(self._extractor.parent(self.member), self._temporary, name)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        os.unlink(self._temporary, dir_fd=self._extractor.parent(self.member))

@@ -1,0 +1,292 @@
+"""Packing: sources in, one archive out, in bounded memory and the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from lmarc._version import __version__
+from lmarc.archive import fs, plan
+from lmarc.archive.content import Chunker, ContentReader
+from lmarc.archive.observer import CountingObserver, Observer
+from lmarc.archive.owners import owner_of
+from lmarc.archive.presets import ChunkCoder, Coded, Preset
+from lmarc.archive.walk import Source
+from lmarc.container.header import Header
+from lmarc.container.index import Member, Owner
+from lmarc.container.writer import ContainerWriter, Sink
+
+#: So many sources are planned together: what bounds the memory that planning takes.
+BATCH = 32_768
+#: A checkpoint follows so much content or so many members: what is lost at most when the end of an archive is.
+CHECKPOINT_CONTENT = 64 << 20
+CHECKPOINT_MEMBERS = 16_384
+
+
+@dataclass
+class PackResult:
+    """What a pack has done. `skipped` counts sources that are missing or not as they were."""
+
+    members: int = 0
+    content: int = 0
+    stored: int = 0
+    skipped: int = 0
+    duplicates: int = 0
+    chunks: dict[str, int] = field(default_factory=dict)
+
+
+class Packer:
+    """Packs sources into a sink. Content is coded by `jobs` threads; all else happens in the calling one."""
+
+    def __init__(self, sink: Sink, preset: Preset, *, jobs: int, observer: Observer, epoch: int | None = None) -> None:
+        self._sink = sink
+        self._preset = preset
+        self.result = PackResult()
+        #: For whoever finds the sources: what it reports is part of the result.
+        self.observer = CountingObserver(observer)
+        self._coder = ChunkCoder(preset.backend, preset.params)
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="lmarc-code")
+        # One more than the workers, so that none waits while the next chunk is being read.
+        self._in_flight: deque[Future[Coded]] = deque()
+        self._max_in_flight = jobs + 1
+        self._chunker = Chunker(preset.chunk_size, self._submit)
+        self._reader = ContentReader(self._chunker, whole_limit=preset.chunk_size)
+        self._output = _Output(sink, self._coder, preset)
+        self._latest_mtime = None if epoch is None else epoch * 10**9
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def pack(self, sources: Iterable[Source]) -> None:
+        """Add sources, in batches that are planned together."""
+        iterator = iter(sources)
+        while batch := list(islice(iterator, BATCH)):
+            if self.result.members:
+                self._drain()
+                self._output.flush()
+            self._pack_batch(batch)
+
+    def pack_stream(self, path: bytes, fd: int, mtime_ns: int) -> None:
+        """Add one regular file read from a descriptor, to its end."""
+        self.observer.found(1, 0)
+        self.observer.member(path)
+        self._add_data(path, mtime_ns, owner_of(os.getuid(), os.getgid()), *self._reader.read_stream(fd))
+
+    def pack_bytes(self, path: bytes, data: bytes) -> None:
+        """Add one regular file with that content, of no one's and of no time."""
+        start, digest = self._reader.add_bytes(data)
+        self._add_data(path, 0, Owner(0, 0, b"", b""), len(data), start, digest)
+
+    def _add_data(self, path: bytes, mtime_ns: int, owner: Owner, size: int, start: int, digest: bytes) -> None:
+        self._add(Member(path, stat.S_IFREG | 0o644, self._clamp(mtime_ns), owner, size, start, hash=digest))
+        self.result.content += size
+
+    def finish(self) -> PackResult:
+        """Write what is in flight, the index and the trailer."""
+        self._drain()
+        self._output.close()
+        self._pool.shutdown()
+        self.result.skipped = self.observer.count
+        self.result.duplicates = self._reader.duplicates
+        self.result.stored = self._output.offset
+        self.result.chunks = self._output.used
+        return self.result
+
+    def abandon(self) -> None:
+        """Stop the workers after a failure; what has been written is of no use."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _pack_batch(self, batch: list[Source]) -> None:
+        files: list[Source] = []
+        links: list[Source] = []
+        for source in batch:
+            mode = source.stat.st_mode
+            if not stat.S_ISREG(mode):
+                self._add_plain(source)
+            elif source.stat.st_nlink > 1:
+                links.append(source)
+            else:
+                files.append(source)
+        firsts: dict[tuple[int, int], Source] = {}
+        others = []
+        for source in links:
+            key = (source.stat.st_dev, source.stat.st_ino)
+            if key in self._links or key in firsts:
+                others.append(source)
+            else:
+                firsts[key] = source
+        files += firsts.values()
+        for source in files:
+            self._reader.expect_large(source.stat.st_size)
+        self.observer.found(len(batch), sum(source.stat.st_size for source in files))
+        for kind, group in _grouped(plan.order(files)):
+            if kind >= plan.Kind.BINARY:
+                # What came before is of another nature: sharing a chunk would help neither.
+                self._chunker.flush()
+            for source in group:
+                self._add_file(source)
+        for source in others:
+            self._add_link(source)
+
+    def _add_plain(self, source: Source) -> None:
+        info = source.stat
+        target = b""
+        if stat.S_ISLNK(info.st_mode):
+            try:
+                target = fs.readlink(source.root, source.location)
+            except OSError as error:
+                self.observer.skipped(source.path, error.strerror or str(error))
+                return
+        self._add(
+            Member(
+                source.path,
+                info.st_mode,
+                self._clamp(info.st_mtime_ns),
+                owner_of(info.st_uid, info.st_gid),
+                target=target,
+            )
+        )
+
+    def _add_file(self, source: Source) -> None:
+        self.observer.member(source.path)
+        try:
+            content = self._reader.read(source)
+        except OSError as error:
+            self.observer.skipped(source.path, error.strerror or str(error))
+            return
+        info = content.stat
+        if content.changed:
+            self.observer.skipped(source.path, "changed while it was read; packed as read")
+        mtime = self._clamp(info.st_mtime_ns)
+        self._add(
+            Member(
+                source.path,
+                info.st_mode,
+                mtime,
+                owner_of(info.st_uid, info.st_gid),
+                content.size,
+                content.start,
+                hash=content.hash,
+                sparse=content.sparse,
+            )
+        )
+        self.result.content += content.size
+        if info.st_nlink > 1:
+            self._links[(info.st_dev, info.st_ino)] = source.path
+
+    def _add_link(self, source: Source) -> None:
+        target = self._links.get((source.stat.st_dev, source.stat.st_ino))
+        if target is None:
+            # Its first name could not be packed; this one takes its place.
+            self._add_file(source)
+            return
+        info = source.stat
+        self._add(
+            Member(source.path, 0, self._clamp(info.st_mtime_ns), owner_of(info.st_uid, info.st_gid), target=target)
+        )
+
+    def _add(self, member: Member) -> None:
+        self.result.members += 1
+        self._output.add_member(member, self._chunker.position)
+
+    def _clamp(self, mtime_ns: int) -> int:
+        return mtime_ns if self._latest_mtime is None else min(mtime_ns, self._latest_mtime)
+
+    def _submit(self, data: bytes) -> None:
+        if len(self._in_flight) >= self._max_in_flight:
+            self._collect()
+        self._in_flight.append(self._pool.submit(self._coder.code, data))
+
+    def _drain(self) -> None:
+        self._chunker.flush()
+        while self._in_flight:
+            self._collect()
+
+    def _collect(self) -> None:
+        coded = self._in_flight.popleft().result()
+        before = self._output.offset
+        self._output.add_chunk(coded)
+        self.observer.progress(coded.size, self._output.offset - before)
+
+
+class _Output:
+    """The container being written. It begins when it is known whether there is more than one chunk.
+
+    A small archive then names the one backend it needs, and a large one begins before its end is known.
+    """
+
+    def __init__(self, sink: Sink, coder: ChunkCoder, preset: Preset) -> None:
+        self._sink = sink
+        self._coder = coder
+        self._preset = preset
+        self._writer: ContainerWriter | None = None
+        self._codecs: dict[str, int] = {}
+        self._first: Coded | None = None
+        self._waiting: deque[tuple[int, Member]] = deque()
+        self.used: dict[str, int] = {}
+
+    @property
+    def offset(self) -> int:
+        """Bytes written so far."""
+        return self._writer.offset if self._writer else 0
+
+    def add_chunk(self, coded: Coded) -> None:
+        """Write a chunk, in order, and the members that were added before its end was reached."""
+        self.used[coded.backend] = self.used.get(coded.backend, 0) + 1
+        if self._writer is None and self._first is None:
+            self._first = coded
+            return
+        self._write(self._writer or self._begin(None), coded)
+
+    def add_member(self, member: Member, position: int) -> None:
+        """Add a member when the content stream has reached position; it is written with a chunk that ends behind.
+
+        Position, not time, decides which checkpoint a member is in: the bytes must not depend on the number of jobs.
+        """
+        self._waiting.append((position, member))
+
+    def flush(self) -> None:
+        """Write all members whose content has been written."""
+        writer = self._writer or self._begin(None)
+        self._write_members(writer, writer.stream_end + 1)
+
+    def close(self) -> None:
+        """Write all that is left, index and trailer."""
+        writer = self._writer or self._begin(set(self.used))
+        self._write_members(writer, writer.stream_end + 1)
+        writer.close()
+
+    def _begin(self, used: set[str] | None) -> ContainerWriter:
+        refs = self._coder.backends(used)
+        options: dict[str, Any] = {} if used is not None else {"chunking": {"size": self._preset.chunk_size}}
+        self._codecs = {ref.name: position for position, ref in enumerate(refs)}
+        self._writer = ContainerWriter(self._sink, Header(__version__, tuple(refs), options))
+        if self._first is not None:
+            self._write(self._writer, self._first)
+            self._first = None
+        return self._writer
+
+    def _write(self, writer: ContainerWriter, coded: Coded) -> None:
+        writer.add_chunk(self._codecs[coded.backend], coded.size, coded.check, coded.payload)
+        self._write_members(writer, writer.stream_end)
+        if writer.pending_content >= CHECKPOINT_CONTENT:
+            writer.checkpoint()
+
+    def _write_members(self, writer: ContainerWriter, before: int) -> None:
+        while self._waiting and self._waiting[0][0] < before:
+            writer.add_member(self._waiting.popleft()[1])
+            if writer.pending_members >= CHECKPOINT_MEMBERS:
+                writer.checkpoint()
+
+
+def _grouped(ordered: list[tuple[plan.Kind, Source]]) -> Iterator[tuple[plan.Kind, list[Source]]]:
+    group: list[Source] = []
+    for i, (kind, source) in enumerate(ordered):
+        group.append(source)
+        if i + 1 == len(ordered) or ordered[i + 1][0] != kind:
+            yield kind, group
+            group = []

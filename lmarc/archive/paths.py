@@ -1,0 +1,107 @@
+"""Member paths: which are safe to extract, and matching them with globs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import translate
+
+from lmarc.container.index import Member
+from lmarc.errors import UnsafeMemberError
+
+
+def why_unsafe(path: bytes) -> str | None:
+    """What makes a member path unsafe to extract (FORMAT.md section 4.1); None if nothing does."""
+    if not path:
+        return "its path is empty"
+    if b"\0" in path:
+        return "its path has a NUL byte"
+    if path.startswith(b"/"):
+        return "its path is absolute"
+    for part in path.split(b"/"):
+        if part in (b"", b".", b".."):
+            return f"its path has a component {os.fsdecode(part)!r}"
+    return None
+
+
+def parents(path: bytes) -> Iterator[bytes]:
+    """The directories above a path, the nearest first."""
+    while b"/" in path:
+        path = path.rpartition(b"/")[0]
+        yield path
+
+
+def check_all_safe(members: Iterable[Member]) -> dict[bytes, str]:
+    """The members that must not be extracted, and why: unsafe paths, and what lies below something not a directory."""
+    members = list(members)
+    others = {member.path for member in members if member.kind != "dir"}
+    out: dict[bytes, str] = {}
+    for member in members:
+        reason = why_unsafe(member.path)
+        if reason is None and not others.isdisjoint(parents(member.path)):
+            reason = "it lies below a member that is not a directory"
+        if reason is not None:
+            out[member.path] = reason
+    return out
+
+
+def require_safe(path: bytes) -> None:
+    """Raise UnsafeMemberError for a path that must not be extracted."""
+    reason = why_unsafe(path)
+    if reason:
+        raise UnsafeMemberError(f"refused {escape(os.fsdecode(path))}: {reason}")
+
+
+class Patterns:
+    """Globs and plain paths that select members. `*` and `?` match `/` too; a directory selects all below it."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self.patterns = [pattern.rstrip("/") or pattern for pattern in patterns]
+        self._plain = {os.fsencode(pattern) for pattern in self.patterns}
+        globs = [pattern for pattern in self.patterns if any(char in pattern for char in "*?[")]
+        self._globs = [(pattern, re.compile(translate(pattern))) for pattern in globs]
+        self._used: set[bytes] = set()
+
+    def __call__(self, path: bytes) -> bool:
+        """Whether the path, or a directory above it, matches."""
+        return not self.patterns or any([self._matches(candidate) for candidate in (path, *parents(path))])
+
+    def _matches(self, path: bytes) -> bool:
+        found = False
+        if path in self._plain:
+            self._used.add(path)
+            found = True
+        for pattern, regex in self._globs:
+            if regex.match(os.fsdecode(path)):
+                self._used.add(os.fsencode(pattern))
+                found = True
+        return found
+
+    def unmatched(self) -> list[str]:
+        """Patterns that have matched nothing so far."""
+        return [pattern for pattern in self.patterns if os.fsencode(pattern) not in self._used]
+
+
+def escape(text: str) -> str:
+    """Text safe for a terminal: control characters and bytes that are not UTF-8 as backslash escapes."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(_escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    if char == "\\":
+        return "\\\\"
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    simple = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
+    return simple or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+def display(path: bytes) -> str:
+    """A member path as people see it."""
+    return escape(os.fsdecode(path))

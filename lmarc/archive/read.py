@@ -1,0 +1,356 @@
+"""An open archive, in the shape people know from zipfile."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from blake3 import blake3
+
+from lmarc.archive.compare import Difference, compare
+from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
+from lmarc.archive.extract import ExtractOptions, Extractor, ExtractResult
+from lmarc.archive.jobs import default_jobs
+from lmarc.archive.observer import Observer
+from lmarc.archive.paths import display
+from lmarc.container.header import Header
+from lmarc.container.index import Chunk, Member
+from lmarc.container.reader import ContainerReader
+from lmarc.errors import BackendMissingError, DamagedError, LmarcError, MemberNotFoundError
+
+#: Decoded chunks kept for reading members out of order.
+_CACHED_CHUNKS = 2
+
+
+@dataclass(frozen=True)
+class MemberInfo:
+    """What an archive says of one member.
+
+    `name` is text with bytes that are not UTF-8 as surrogate escapes (os.fsencode gives the bytes back). `size` is
+    the content's size in bytes, `hash` its BLAKE3 digest; a hard link has those of the file it links to.
+    """
+
+    name: str
+    kind: str
+    mode: int
+    mtime_ns: int
+    uid: int
+    gid: int
+    uname: str
+    gname: str
+    size: int
+    hash: bytes
+    target: str | None
+    sparse: tuple[int, ...] | None
+
+    @property
+    def mtime(self) -> datetime | None:
+        """Modification time, to the microsecond; None if it is beyond what datetime can tell."""
+        try:
+            return datetime.fromtimestamp(self.mtime_ns // 10**9, UTC).replace(
+                microsecond=self.mtime_ns // 1000 % 10**6
+            )
+        except (OverflowError, ValueError, OSError):
+            return None
+
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return self.kind == "dir"
+
+    def is_file(self) -> bool:
+        """Whether it is a regular file, under its first name or as a hard link."""
+        return self.kind in ("file", "hardlink")
+
+
+class Archive:
+    """An archive open for reading. A context manager; get one from lmarc.open().
+
+    `damage` lists what is wrong with its frame; it is empty for a whole archive.
+    """
+
+    def __init__(self, file: BinaryIO, *, owned: bool) -> None:
+        self._file = file
+        self._owned = owned
+        self._container = ContainerReader.open(file)
+        self._decoder = ChunkDecoder(self._container)
+        self._members = {member.path: member for member in self._container.members}
+        self._cache: OrderedDict[int, bytes] = OrderedDict()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, if lmarc opened it."""
+        if self._owned:
+            self._file.close()
+
+    @property
+    def damage(self) -> list[str]:
+        """What keeps the archive from being whole, one line each."""
+        return list(self._container.damage)
+
+    @property
+    def header(self) -> Header:
+        """The header."""
+        return self._container.header
+
+    @property
+    def size(self) -> int:
+        """Bytes of the archive itself."""
+        return self._container.size
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """The chunks, in order."""
+        return list(self._container.chunks)
+
+    @property
+    def members(self) -> list[Member]:
+        """The members as the container has them, in path order."""
+        return [self._members[path] for path in sorted(self._members)]
+
+    def __iter__(self) -> Iterator[MemberInfo]:
+        return iter(self.infolist())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, name: str) -> bool:
+        return os.fsencode(name) in self._members
+
+    def namelist(self) -> list[str]:
+        """Names of all members, in path order."""
+        return [os.fsdecode(path) for path in sorted(self._members)]
+
+    def infolist(self) -> list[MemberInfo]:
+        """All members, in path order."""
+        return [self._info(member) for member in self.members]
+
+    def getinfo(self, name: str) -> MemberInfo:
+        """The member of that name. Raises MemberNotFoundError."""
+        return self._info(self._member(name))
+
+    def open(self, name: str) -> io.BufferedReader:
+        """A seekable binary file on a regular file's content, decoding a chunk when it is needed.
+
+        Every chunk is verified before a byte of it is returned. Raises MemberNotFoundError, and LmarcError for a member
+        that is not a regular file.
+        """
+        return io.BufferedReader(_MemberFile(self, self._regular(name)), 1 << 16)
+
+    def read(self, name: str) -> bytes:
+        """The whole content of a regular file, verified against its hash."""
+        member = self._regular(name)
+        with self.open(name) as file:
+            data = file.read()
+        if blake3(data).digest() != member.hash:
+            raise DamagedError(f"{display(member.path)}: its content does not match its hash")
+        return data
+
+    def copy_to(self, name: str, write: Callable[[bytes], object]) -> None:
+        """Hand a regular file's content to write(), in pieces, each from a verified chunk.
+
+        Raises DamagedError at the end if the whole does not match its hash.
+        """
+        member = self._regular(name)
+        hasher = blake3()
+        with self.open(name) as file:
+            while piece := file.read(1 << 20):
+                hasher.update(piece)
+                write(piece)
+        if hasher.digest() != member.hash:
+            raise DamagedError(f"{display(member.path)}: its content does not match its hash")
+
+    def extract(self, name: str, path: str | os.PathLike[str] = ".", **options: Any) -> ExtractResult:
+        """Extract one member, and if it is a directory all below it. See extractall()."""
+        wanted = os.fsencode(name)
+        self._member(name)
+        chosen = [m for p, m in self._members.items() if p == wanted or p.startswith(wanted + b"/")]
+        return self._extract(chosen, path, **options)
+
+    def extractall(
+        self, path: str | os.PathLike[str] = ".", names: Iterable[str] | None = None, **options: Any
+    ) -> ExtractResult:
+        """Extract members below path: all, or those of these names.
+
+        Keyword arguments: `force` replaces what exists, `skip_existing` keeps it (the default is to raise
+        TargetExistsError before writing anything), `owner` restores owners, `jobs` is the number of threads, `observer`
+        is told what happens. Members that cannot be extracted are in the result's `failed`; the others are complete.
+        """
+        chosen = self.members if names is None else [self._member(name) for name in names]
+        return self._extract(chosen, path, **options)
+
+    def _extract(
+        self,
+        chosen: Iterable[Member],
+        path: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        skip_existing: bool = False,
+        owner: bool = False,
+        jobs: int | None = None,
+        observer: Observer | None = None,
+    ) -> ExtractResult:
+        extractor = Extractor(
+            self._decoder, os.fspath(path), ExtractOptions(force, skip_existing, owner), observer or Observer()
+        )
+        return extractor.run(chosen, self._members.values(), jobs or default_jobs())
+
+    def test(
+        self, names: Iterable[str] | None = None, *, jobs: int | None = None, observer: Observer | None = None
+    ) -> dict[str, Exception]:
+        """Decode and verify members without writing anything; return what failed, by name. Empty: all is well."""
+        chosen = self.members if names is None else [self._member(name) for name in names]
+        delivery = Delivery(self._decoder, MemberSink, observer or Observer())
+        delivery.run([member for member in chosen if member.kind == "file"], jobs or default_jobs())
+        return {os.fsdecode(path): error for path, error in delivery.failed.items()}
+
+    def diff(self, path: str | os.PathLike[str] = ".", *, observer: Observer | None = None) -> Iterator[Difference]:
+        """Differences between the archive and the tree it was packed from.
+
+        `path` is the directory that holds the members, or, for an archive of one directory, that directory itself.
+        """
+        root = os.fspath(path)
+        tops = {member.path.partition(b"/")[0] for member in self.members}
+        strip = b""
+        if len(tops) == 1 and (top := next(iter(tops))) in self._members and self._members[top].kind == "dir":
+            inside = os.path.join(os.fsencode(root), top)
+            strip = b"" if os.path.lexists(inside) else top
+        return compare(self._members.values(), root, strip, observer or Observer())
+
+    def payload_size(self, chunk: Chunk) -> int:
+        """Bytes of a chunk's payload. Raises DamagedError."""
+        return self._container.payload_size(chunk)
+
+    def decode_memory(self) -> int | None:
+        """Bytes of memory each decoding thread takes at most beyond content; None where a backend is not there."""
+        bound = 0
+        for chunk in self._container.chunks:
+            try:
+                bound = max(bound, self._decoder.codec_of(chunk).memory_bound(chunk.size))
+            except BackendMissingError:
+                return None
+        return bound
+
+    def chunks_of(self, name: str) -> list[Chunk]:
+        """The chunks that reading a regular file decodes."""
+        member = self._regular(name)
+        return self._container.chunks_of(member.start, member.end) if member.stored_size else []
+
+    def _member(self, name: str) -> Member:
+        member = self._members.get(os.fsencode(name))
+        if member is None:
+            raise MemberNotFoundError(f"no member {display(os.fsencode(name))}")
+        return member
+
+    def _file_of(self, member: Member) -> Member | None:
+        """The regular file a member is or links to."""
+        if member.kind == "hardlink":
+            target = self._members.get(member.target)
+            return target if target is not None and target.kind == "file" else None
+        return member if member.kind == "file" else None
+
+    def _regular(self, name: str) -> Member:
+        member = self._member(name)
+        file = self._file_of(member)
+        if file is None:
+            raise LmarcError(f"{display(member.path)} is not a regular file but a {member.kind}")
+        return file
+
+    def _info(self, member: Member) -> MemberInfo:
+        file = self._file_of(member) or member
+        owner = member.owner
+        return MemberInfo(
+            name=os.fsdecode(member.path),
+            kind=member.kind,
+            mode=stat.S_IMODE(file.mode),
+            mtime_ns=member.mtime_ns,
+            uid=owner.uid,
+            gid=owner.gid,
+            uname=os.fsdecode(owner.uname),
+            gname=os.fsdecode(owner.gname),
+            size=file.size,
+            hash=file.hash,
+            target=os.fsdecode(member.target) if member.kind in ("symlink", "hardlink") else None,
+            sparse=file.sparse,
+        )
+
+    def _chunk(self, chunk: Chunk) -> bytes:
+        data = self._cache.get(chunk.offset)
+        if data is None:
+            data = self._cache[chunk.offset] = self._decoder.decode(chunk)
+            if len(self._cache) > _CACHED_CHUNKS:
+                self._cache.popitem(last=False)
+        else:
+            self._cache.move_to_end(chunk.offset)
+        return data
+
+    def _read_stream(self, position: int, end: int) -> bytes:
+        """Content stream bytes from position, at most to end or to the end of the chunk position is in."""
+        chunks = self._container.chunks_of(position, position + 1)
+        if not chunks:
+            raise DamagedError("the content asked for is missing from the archive")
+        chunk = chunks[0]
+        return self._chunk(chunk)[position - chunk.start : min(end, chunk.end) - chunk.start]
+
+
+class _MemberFile(io.RawIOBase):
+    """A regular file's content as a raw seekable file, holes as zeros."""
+
+    def __init__(self, archive: Archive, member: Member) -> None:
+        self._archive = archive
+        self._member = member
+        self._position = 0
+        self._runs: list[tuple[int, int, int]] = []
+        offset, start = 0, member.start
+        flat = (0, member.size) if member.sparse is None else member.sparse
+        for hole, length in zip(flat[::2], flat[1::2], strict=True):
+            offset += hole
+            self._runs.append((offset, length, start))
+            offset += length
+            start += length
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._member.size}[whence]
+        if base + offset < 0:
+            raise ValueError("negative seek position")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        want = min(len(view), self._member.size - self._position)
+        if want <= 0:
+            return 0
+        data = self._read(want)
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _read(self, want: int) -> bytes:
+        for offset, length, start in self._runs:
+            if self._position < offset:
+                return bytes(min(want, offset - self._position))
+            if self._position < offset + length:
+                inside = self._position - offset
+                return self._archive._read_stream(start + inside, start + min(inside + want, length))
+        return bytes(want)

@@ -1,0 +1,99 @@
+"""A directory to extract into, reached only through descriptors and never through a link (FORMAT.md section 4.1)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections import OrderedDict
+
+from lmarc.archive.paths import display
+from lmarc.errors import UnsafeMemberError
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_OPEN = 64
+
+
+class Target:
+    """Keeps descriptors of directories in use. Paths are member paths that have been found safe."""
+
+    def __init__(self, root: str) -> None:
+        os.makedirs(root, exist_ok=True)
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._open: OrderedDict[bytes, int] = OrderedDict()
+        self._token = secrets.token_hex(4).encode()
+        self._count = 0
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+        os.close(self._root)
+
+    def directory(self, path: bytes, *, create: bool = True) -> int:
+        """A descriptor of a directory below the root, good until the next call.
+
+        Missing directories are made with mode 0700, whoever asked for them sets the mode later. Raises
+        UnsafeMemberError where something else than a directory stands in the way.
+        """
+        if not path:
+            return self._root
+        fd = self._open.get(path)
+        if fd is not None:
+            self._open.move_to_end(path)
+            return fd
+        known, fd = self._nearest(path)
+        parts = path[len(known) + 1 if known else 0 :].split(b"/")
+        for part in parts:
+            known = known + b"/" + part if known else part
+            fd = self._enter(fd, part, known, create)
+            self._remember(known, fd)
+        return fd
+
+    def parent(self, path: bytes) -> tuple[int, bytes]:
+        """A descriptor of the directory a member is in, made if it is not there, and the member's name."""
+        above, _, name = path.rpartition(b"/")
+        return self.directory(above), name
+
+    def temporary_name(self) -> bytes:
+        """A name nobody else uses, for a file that is not complete."""
+        self._count += 1
+        return b".lmarc-%s-%d" % (self._token, self._count)
+
+    def existing(self, path: bytes) -> os.stat_result | None:
+        """What stands at a path, links not followed; None if nothing does, or if a directory above is not there."""
+        above, _, name = path.rpartition(b"/")
+        try:
+            return os.stat(name, dir_fd=self.directory(above, create=False), follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _nearest(self, path: bytes) -> tuple[bytes, int]:
+        above = path
+        while b"/" in above:
+            above = above.rpartition(b"/")[0]
+            fd = self._open.get(above)
+            if fd is not None:
+                self._open.move_to_end(above)
+                return above, fd
+        return b"", self._root
+
+    def _enter(self, fd: int, name: bytes, path: bytes, create: bool) -> int:
+        try:
+            return os.open(name, _OPEN, dir_fd=fd)
+        except FileNotFoundError:
+            if not create:
+                raise
+            os.mkdir(name, 0o700, dir_fd=fd)
+            return os.open(name, _OPEN, dir_fd=fd)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise UnsafeMemberError(f"{display(path)} stands in the way and is not a directory") from error
+            raise
+
+    def _remember(self, path: bytes, fd: int) -> None:
+        self._open[path] = fd
+        if len(self._open) > _MAX_OPEN:
+            _, oldest = self._open.popitem(last=False)
+            os.close(oldest)

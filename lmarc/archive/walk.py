@@ -1,0 +1,201 @@
+"""Walking sources: from paths to what shall become members, in path order, with nothing read yet."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from lmarc.archive import fs
+from lmarc.archive.filters import Filters, IgnoreChain, Selector
+from lmarc.archive.observer import Observer
+from lmarc.archive.paths import display, parents
+from lmarc.errors import UsageError
+
+_SPECIAL = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+_MAX_GITIGNORE = 1 << 20
+
+
+@dataclass(slots=True)
+class Source:
+    """Something on disk that shall become a member: `path` in the archive, `location` relative to descriptor `root`."""
+
+    path: bytes
+    root: int
+    location: bytes
+    stat: os.stat_result
+
+
+@dataclass(frozen=True)
+class StartPoint:
+    """A path to begin at. `path` is its member path; empty: its children are members without a prefix."""
+
+    path: bytes
+    root: int
+    location: bytes
+
+
+class Walker:
+    """Walks start points depth first, each directory's entries in byte order.
+
+    Special files are left out with a notice; what cannot be read is reported as skipped. `leave_out` names files, by
+    device and inode, that are not to be packed: the archive being written.
+    """
+
+    def __init__(self, filters: Filters, observer: Observer, leave_out: Iterable[tuple[int, int]] = ()) -> None:
+        self._selector = Selector(filters)
+        self._gitignore = filters.gitignore
+        self._observer = observer
+        self._leave_out = frozenset(leave_out)
+        self._walked: set[bytes] = set()
+        self._listed: set[bytes] = set()
+        self._filters_nothing = filters == Filters()
+
+    def walk(self, points: Iterable[StartPoint]) -> Iterator[Source]:
+        """Yield the start points and all below them. One that cannot be read is reported as skipped.
+
+        Raises UsageError where two start points would give the same member.
+        """
+        for point in points:
+            above = [point.path, *parents(point.path)]
+            if not self._walked.isdisjoint(above) or any(point.path in parents(path) for path in self._walked):
+                raise UsageError(f"{display(point.path)} would be in the archive twice")
+            self._walked.add(point.path)
+            source = self._look(point)
+            if source is not None:
+                yield from self._tree(source)
+
+    def walk_listed(self, points: Iterable[StartPoint]) -> Iterator[Source]:
+        """Yield what the points name, without what is below; each once, and not what walk() has been through."""
+        for point in points:
+            if not point.path or not self._walked.isdisjoint([point.path, *parents(point.path)]):
+                continue
+            if point.path in self._listed:
+                continue
+            self._listed.add(point.path)
+            source = self._look(point)
+            if source is not None and self._is_wanted(source):
+                yield source
+
+    def _look(self, point: StartPoint) -> Source | None:
+        try:
+            return Source(point.path, point.root, point.location, fs.lstat(point.root, point.location))
+        except OSError as error:
+            self._observer.skipped(point.path or point.location, error.strerror or str(error))
+            return None
+
+    def _tree(self, top: Source) -> Iterator[Source]:
+        # A stack of iterators instead of recursion: trees may be thousands of directories deep.
+        chain = IgnoreChain(b"", None, None) if self._gitignore else None
+        stack: list[tuple[Iterator[Source], IgnoreChain | None]] = [(iter([top]), chain)]
+        while stack:
+            source = next(stack[-1][0], None)
+            if source is None:
+                stack.pop()
+                continue
+            if not self._is_wanted(source):
+                continue
+            if source.path:
+                yield source
+            if stat.S_ISDIR(source.stat.st_mode):
+                stack.append(self._list(source, stack[-1][1]))
+
+    def _is_wanted(self, source: Source) -> bool:
+        kind = stat.S_IFMT(source.stat.st_mode)
+        if kind in _SPECIAL:
+            self._observer.notice(source.path, f"{_SPECIAL[kind]} left out")
+            return False
+        return (source.stat.st_dev, source.stat.st_ino) not in self._leave_out
+
+    def _list(self, directory: Source, ignores: IgnoreChain | None) -> tuple[Iterator[Source], IgnoreChain | None]:
+        """The entries of a directory that the filters take, in byte order, and the ignore rules for them."""
+        try:
+            fd = fs.open_directory(directory.root, directory.location, follow=not directory.path)
+        except OSError as error:
+            self._observer.skipped(directory.path, error.strerror or str(error))
+            return iter(()), ignores
+        out: list[Source] = []
+        prefix = directory.path + b"/" if directory.path else b""
+        try:
+            if ignores is not None:
+                ignores = ignores.below(directory.path, _read_gitignore(fd))
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    self._add_entry(entry, directory, prefix, ignores, out)
+        except OSError as error:
+            self._observer.skipped(directory.path, error.strerror or str(error))
+        finally:
+            os.close(fd)
+        out.sort(key=lambda source: source.path)
+        return iter(out), ignores
+
+    def _add_entry(
+        self,
+        entry: os.DirEntry[str],
+        directory: Source,
+        prefix: bytes,
+        ignores: IgnoreChain | None,
+        out: list[Source],
+    ) -> None:
+        name = os.fsencode(entry.name)
+        path = prefix + name
+        try:
+            info = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            self._observer.skipped(path, error.strerror or str(error))
+            return
+        if not self._filters_nothing and not self._selector.takes(path, stat.S_ISDIR(info.st_mode), ignores):
+            return
+        out.append(Source(path, directory.root, directory.location + b"/" + name, info))
+
+
+def _read_gitignore(fd: int) -> bytes | None:
+    try:
+        file = fs.open_file(fd, b".gitignore")
+    except OSError:
+        return None
+    try:
+        return os.read(file, _MAX_GITIGNORE)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+
+
+class Roots:
+    """Descriptors of the directories that sources are located from; a context manager around the whole pack."""
+
+    def __init__(self) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self.here = os.open(".", flags)
+        self.slash = os.open("/", flags)
+
+    def __enter__(self) -> Roots:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self.here)
+        os.close(self.slash)
+
+    def point(self, path: bytes, *, listed: bool = False) -> StartPoint:
+        """The start point for a path as a user gives it.
+
+        A relative path keeps its form ("a/b" becomes member a/b). An absolute one, or one that leaves the working
+        directory, is stored from its last component, since what lies above says only where it was on this machine;
+        from a list (`listed`) it keeps all components, as with tar. "." and "/" have no name: their children
+        become members. A link with a slash behind it means the directory it leads to.
+        """
+        if not path or b"\0" in path:
+            raise UsageError("an empty path or one with a NUL byte cannot be packed")
+        absolute = path.startswith(b"/")
+        parts = [part for part in os.path.normpath(path).split(b"/") if part not in (b"", b".")]
+        named = [part for part in parts if part != b".."]
+        if (absolute or len(named) < len(parts)) and not listed:
+            parts = named[-1:] if parts and parts[-1] != b".." else [os.path.basename(os.path.realpath(path))]
+        location = path.strip(b"/") if absolute else path.rstrip(b"/")
+        if path.endswith(b"/") and location:
+            location += b"/."
+        root = self.slash if absolute else self.here
+        return StartPoint(b"/".join(named if listed else parts), root, location or b".")

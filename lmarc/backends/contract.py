@@ -1,0 +1,81 @@
+"""The plugin contract. A plugin is a module or object with the hook below, named by an entry point in group `lmarc`.
+
+# pyproject.toml of the plugin; the entry point's name is the backend's name
+[project.entry-points.lmarc]
+shout = "lmarc_shout"
+
+# lmarc_shout.py
+from lmarc.backends.contract import CodecBackend, Promise, hookimpl
+
+class Shout(CodecBackend):
+    name, version, promise = "shout", 1, Promise.PORTABLE
+    def compress(self, data, params): ...
+    def decompress(self, payload, size, params): ...
+
+@hookimpl
+def lmarc_backend():
+    return Shout()
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import pluggy
+
+PROJECT = "lmarc"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Promise(StrEnum):
+    """Where a payload decodes (DESIGN section 7)."""
+
+    PORTABLE = "portable"  # on any machine: only integers decide
+    MATCHING = "matching"  # where the environment in the header matches
+
+
+class Backend(ABC):
+    """What every backend declares."""
+
+    #: Stable name written into archives, 1-64 of a-z 0-9 - _.
+    name: ClassVar[str]
+    #: Coding version written into archives, >= 1. Every version ever released stays decodable.
+    version: ClassVar[int]
+    promise: ClassVar[Promise]
+
+    def missing(self) -> str | None:
+        """What keeps the backend from running here and how to get it, in a line; None if it can run."""
+        return None
+
+    def decodes(self, version: int) -> bool:
+        """Whether payloads of that coding version can be decoded."""
+        return 1 <= version <= self.version
+
+
+class CodecBackend(Backend):
+    """A backend that turns bytes into a payload and back. Methods are called from several threads at once."""
+
+    @abstractmethod
+    def compress(self, data: bytes | bytearray | memoryview, params: Mapping[str, Any]) -> bytes:
+        """Code data (at least one byte) into a payload. `params` are the archive's for this backend."""
+
+    @abstractmethod
+    def decompress(self, payload: memoryview, size: int, params: Mapping[str, Any]) -> bytes:
+        """Decode a payload to exactly size bytes. Any exception means: damaged. Never trust the payload."""
+
+    def memory_bound(self, size: int) -> int:
+        """Bytes of memory that coding a chunk of that size takes at most, input and output not counted."""
+        return size
+
+
+class HookSpecs:
+    """The hooks lmarc calls on a plugin."""
+
+    @hookspec(firstresult=True)
+    def lmarc_backend(self) -> Backend:
+        """Return the backend whose name the entry point carries. Called once, when the backend is first needed."""
+        raise NotImplementedError

@@ -1,0 +1,167 @@
+"""Backends by name: found through entry points, imported only when needed, kept from breaking anything else."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import threading
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from lmarc.backends.contract import PROJECT, Backend, CodecBackend, Promise
+from lmarc.errors import BackendMissingError
+
+_NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
+_CORE = "lmarc"
+_SIGNATURES: dict[str, tuple[Any, ...]] = {"compress": (b"", {}), "decompress": (b"", 0, {})}
+#: pip names of plugins that people may meet in archives before they have them.
+_KNOWN_PLUGINS = {"llama": "lmarc-llama", "torch": "lmarc-torch", "order2": "lmarc-order2"}
+
+
+class PluginWarning(UserWarning):
+    """A plugin that cannot be used; names its distribution and version."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A backend that some installed distribution offers; nothing of it is imported yet."""
+
+    name: str
+    distribution: str
+    distribution_version: str
+    entry_point: EntryPoint
+
+    @property
+    def label(self) -> str:
+        """distribution==version, for messages."""
+        return f"{self.distribution}=={self.distribution_version}"
+
+
+@cache
+def found() -> dict[str, Found]:
+    """All backends on offer by name. lmarc's own come first; of two plugins with one name the first by name stands."""
+    offers = [
+        Found(point.name, point.dist.name if point.dist else "?", point.dist.version if point.dist else "?", point)
+        for point in entry_points(group=PROJECT)
+    ]
+    offers.sort(key=lambda offer: (offer.distribution != _CORE, offer.distribution, offer.name))
+    out: dict[str, Found] = {}
+    for offer in offers:
+        taken = out.setdefault(offer.name, offer)
+        if taken.label != offer.label:
+            _warn(offer, f"the name {offer.name!r} is taken by {taken.label}")
+    return out
+
+
+_lock = threading.RLock()
+_loaded: dict[str, Backend | str] = {}
+
+
+def load(name: str) -> Backend:
+    """The backend of that name. Raises BackendMissingError, with what to do, if it is not there or broken."""
+    with _lock:
+        if name not in _loaded:
+            _loaded[name] = _load(name)
+        backend = _loaded[name]
+    if isinstance(backend, str):
+        raise BackendMissingError(backend)
+    return backend
+
+
+def codec(name: str, version: int | None = None) -> CodecBackend:
+    """The codec backend of that name, able to run here and, if version is given, to decode it.
+
+    Raises BackendMissingError.
+    """
+    backend = load(name)
+    reason = backend.missing()
+    if reason:
+        raise BackendMissingError(f"backend {name!r} cannot run here: {reason}")
+    if version is not None and not backend.decodes(version):
+        raise BackendMissingError(
+            f"backend {name!r} is at version {backend.version} and does not decode version {version}: "
+            f"upgrade {found()[name].distribution}"
+        )
+    if not isinstance(backend, CodecBackend):
+        raise BackendMissingError(f"backend {name!r} is of a kind that this lmarc cannot run")
+    return backend
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What there is to say of a backend on offer, broken or not, for listings."""
+    label = found()[name].label
+    row: dict[str, Any] = {"name": name, "version": None, "promise": None, "distribution": label}
+    try:
+        backend = load(name)
+        row |= {"version": backend.version, "promise": str(backend.promise), "missing": backend.missing()}
+    except Exception as error:
+        row["missing"] = " ".join(str(error).split())
+    return row
+
+
+def _load(name: str) -> Backend | str:
+    offer = found().get(name)
+    if offer is None:
+        package = _KNOWN_PLUGINS.get(name)
+        hint = f"pip install {package}" if package else "install the plugin that provides it"
+        return f"backend {name!r} is not installed: {hint}"
+    try:
+        return _check(offer, _call_hook(offer))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        _warn(offer, reason)
+        return f"backend {name!r} of {offer.label} is broken: {reason}"
+
+
+def _call_hook(offer: Found) -> Any:
+    import pluggy
+
+    from lmarc.backends.contract import HookSpecs
+
+    # A manager for each plugin: what one registers can neither shadow nor break another.
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(HookSpecs)
+    manager.register(offer.entry_point.load(), offer.name)
+    manager.check_pending()
+    if not manager.hook.lmarc_backend.get_hookimpls():
+        raise TypeError("has no hook lmarc_backend()")
+    return manager.hook.lmarc_backend()
+
+
+def _check(offer: Found, backend: Any) -> Backend:
+    if not isinstance(backend, Backend):
+        raise TypeError(f"lmarc_backend() returned {type(backend).__name__}, not a Backend")
+    if getattr(backend, "name", None) != offer.name or not _NAME.match(offer.name):
+        raise TypeError(f"backend is called {getattr(backend, 'name', None)!r}, its entry point {offer.name!r}")
+    if type(getattr(backend, "version", None)) is not int or backend.version < 1:
+        raise TypeError("attribute version must be an integer >= 1")
+    if getattr(backend, "promise", None) not in tuple(Promise):
+        raise TypeError("attribute promise must be a Promise")
+    if isinstance(backend, CodecBackend):
+        for method, arguments in _SIGNATURES.items():
+            try:
+                inspect.signature(getattr(backend, method)).bind(*arguments)
+            except TypeError as error:
+                expected = inspect.signature(getattr(CodecBackend, method))
+                raise TypeError(f"{method} must take {expected}: {error}") from error
+    return backend
+
+
+_reported: set[str] = set()
+
+
+def warn_broken(name: str, error: Exception) -> None:
+    """Warn, once for each backend, that it failed while coding."""
+    with _lock:
+        if name in _reported:
+            return
+        _reported.add(name)
+    _warn(found()[name], f"failed, its chunks are coded by cm: {type(error).__name__}: {error}")
+
+
+def _warn(offer: Found, reason: str) -> None:
+    line = " ".join(reason.split())
+    warnings.warn(PluginWarning(f"plugin {offer.label}: backend {offer.name!r}: {line}"), stacklevel=2)

@@ -1,0 +1,36 @@
+"""lmarc cat."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lmarc.cli.options import ArchivePath, Json
+
+
+def cat(
+    archive: ArchivePath,
+    members: Annotated[list[str], typer.Argument(metavar="MEMBER...", help="Names or globs.")],
+    json: Json = False,
+) -> None:
+    """Write the content of regular files to standard output, one after the other. With --json, base64 in JSON."""
+    from lmarc.cli import render
+    from lmarc.cli.session import opened, selected
+
+    with opened(archive) as source:
+        files = [info for info in selected(source, members) if info.is_file()]
+        if json:
+            import base64
+
+            rows = [
+                render.member(info) | {"content_base64": base64.b64encode(source.read(info.name)).decode()}
+                for info in files
+            ]
+            render.print_json(render.header(source) | {"members": rows})
+        else:
+            for info in files:
+                source.copy_to(info.name, sys.stdout.buffer.write)
+            sys.stdout.buffer.flush()
+        raise typer.Exit(render.exit_code(render.damage(source)))

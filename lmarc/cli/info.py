@@ -1,0 +1,83 @@
+"""lmarc info."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lmarc.cli.options import ArchivePath, Json
+
+if TYPE_CHECKING:
+    from lmarc.archive.read import Archive
+
+
+def info(archive: ArchivePath, json: Json = False) -> None:
+    """Say what an archive is made of: writer, backends, chunks, sizes, and what decoding takes."""
+    from lmarc.cli import render
+    from lmarc.cli.session import opened
+
+    with opened(archive) as source:
+        facts = _facts(source)
+        if json:
+            render.print_json(facts)
+        else:
+            _print(facts)
+        raise typer.Exit(render.exit_code(render.damage(source)))
+
+
+def _facts(source: Archive) -> dict[str, Any]:
+    from lmarc.cli import render
+    from lmarc.container.frames import CHECK_SIZE
+    from lmarc.errors import DamagedError
+
+    head = render.header(source)
+    for row in head["backends"]:
+        row |= {"chunks": 0, "content": 0, "payload": 0}
+    largest = 0
+    for chunk in source.chunks:
+        row = head["backends"][chunk.codec]
+        row["chunks"] += 1
+        row["content"] += chunk.size
+        largest = max(largest, chunk.size)
+        try:
+            row["payload"] += source.payload_size(chunk)
+        except DamagedError:
+            row["damaged"] = row.get("damaged", 0) + 1
+    kinds = Counter(member.kind for member in source.members)
+    content = sum(member.size for member in source.members if member.kind == "file")
+    stored = sum(row["payload"] for row in head["backends"])
+    return head | {
+        "size": source.size,
+        "members": dict(sorted(kinds.items())),
+        "content": content,
+        "unique_content": sum(chunk.size for chunk in source.chunks),
+        "payload": stored,
+        "overhead": source.size - stored,
+        "chunk_overhead": CHECK_SIZE,
+        "chunks": len(source.chunks),
+        "largest_chunk": largest,
+        "decode_memory": source.decode_memory(),
+        "options": dict(source.header.options),
+        "damage": source.damage,
+    }
+
+
+def _print(facts: dict[str, Any]) -> None:
+    from lmarc.cli import render
+
+    print(f"format    {facts['format']}, written by lmarc {facts['writer']}")
+    members = ", ".join(f"{count} {kind}" for kind, count in facts["members"].items())
+    print(f"members   {members or 'none'}")
+    share = f", {8 * facts['size'] / facts['content']:.3f} bits per byte" if facts["content"] else ""
+    print(f"content   {facts['content']} bytes, {facts['unique_content']} unique")
+    print(f"archive   {facts['size']} bytes, {facts['overhead']} of them not payload{share}")
+    print(f"chunks    {facts['chunks']}, the largest {render.size(facts['largest_chunk'])}")
+    if facts["decode_memory"] is not None:
+        print(f"decoding  takes {render.size(facts['decode_memory'])} for each thread")
+    for row in facts["backends"]:
+        sizes = f"{row['chunks']} chunks, {row['content']} → {row['payload']} bytes"
+        print(f"backend   {row['name']} {row['version']} ({row['promise']}): {sizes}")
+    for text in facts["damage"]:
+        print(f"damaged   {text}")

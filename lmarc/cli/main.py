@@ -1,0 +1,104 @@
+"""The program: commands, and what becomes of errors and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import warnings
+from types import FrameType
+from typing import Annotated, NoReturn, TextIO
+
+import typer
+
+from lmarc._version import __version__
+from lmarc.cli import backends, cat, diff, info, list_, pack, test, unpack
+from lmarc.errors import EXIT_INTERRUPTED, LmarcError
+
+app = typer.Typer(
+    name="lmarc",
+    help="A file archiver that compresses by prediction.",
+    epilog=(
+        "Exit codes: 0 ok, 1 failure, 2 usage, 3 some sources skipped, 10 not an lmarc archive, 11 damaged, "
+        "12 wrong key, 13 model or backend missing, 14 environment mismatch, 15 unsupported version or feature, "
+        "16 unsafe member refused, 17 limit exceeded, 130 interrupted."
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("pack")(pack.pack)
+app.command("unpack")(unpack.unpack)
+app.command("list")(list_.list_members)
+app.command("cat")(cat.cat)
+app.command("test")(test.test)
+app.command("info")(info.info)
+app.command("diff")(diff.diff)
+app.command("backends")(backends.backends)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"lmarc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """A file archiver that compresses by prediction."""
+
+
+class _Interrupted(BaseException):
+    """SIGINT or SIGTERM. Not KeyboardInterrupt, which the command parser would turn into its own message and code."""
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Interrupted
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"lmarc: warning: {message}", file=sys.stderr)
+
+
+def main() -> NoReturn:
+    """Run the program and exit with its code."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except _Interrupted:
+        _finish(EXIT_INTERRUPTED, "interrupted; nothing incomplete was left behind, the same command starts again")
+    except LmarcError as error:
+        _finish(error.exit_code, str(error))
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _finish(1, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+    except MemoryError:
+        _finish(1, "out of memory (fewer --jobs need less)")
+    sys.exit(0)
+
+
+def _finish(code: int, message: str) -> NoReturn:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    from lmarc.archive.paths import escape
+
+    print(f"lmarc: {escape(message)}", file=sys.stderr)
+    sys.exit(code)

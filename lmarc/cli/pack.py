@@ -1,0 +1,154 @@
+"""lmarc pack."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from lmarc.cli.options import Jobs, Json, Quiet, Verbose
+from lmarc.errors import EXIT_SKIPPED, UsageError
+
+_STDIN = "-"
+_EXTENSION = ".lmarc"
+
+
+def pack(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Files and directories; - packs standard input.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The archive [default: PATH.lmarc]; - is standard output.")
+    ] = None,
+    preset: Annotated[str, typer.Option("--preset", "-p", help="fast (zstd), balanced or best (cm).")] = "balanced",
+    backend: Annotated[
+        str | None, typer.Option("--backend", "-b", help="A backend by name; see lmarc backends.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", "-x", metavar="PATTERN", help="Leave out, as in .gitignore.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", "-i", metavar="PATTERN", help="Of files, take only these.")
+    ] = None,
+    gitignore: Annotated[
+        bool, typer.Option("--gitignore", help="Leave out .git and what .gitignore files name.")
+    ] = False,
+    files_from: Annotated[
+        str | None, typer.Option("--files-from", "-T", metavar="FILE", help="Paths, a line each; - is standard input.")
+    ] = None,
+    files_from0: Annotated[
+        str | None, typer.Option("--files-from0", metavar="FILE", help="The same, each ended by a NUL byte.")
+    ] = None,
+    stdin_name: Annotated[
+        str, typer.Option("--stdin-name", metavar="NAME", help="Member name for standard input.")
+    ] = "stdin",
+    jobs: Jobs = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the archive if it exists.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be packed; write nothing.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Pack files and directories into an archive.
+
+    Relative paths are stored as given, absolute ones from their last component. Listed paths (--files-from) are taken
+    as they are, directories without what is in them.
+    """
+    from lmarc import api
+    from lmarc.archive.filters import Filters
+    from lmarc.cli import render
+    from lmarc.cli.progress import Reporter, ratio, summary
+
+    given = list(paths or [])
+    if not given and files_from is None and files_from0 is None:
+        raise UsageError("nothing to pack: give paths, - or --files-from")
+    if given.count(_STDIN) + (files_from == _STDIN) + (files_from0 == _STDIN) > 1:
+        raise UsageError("standard input can be used once only")
+    target = output or _default_output(given)
+    options: dict[str, Any] = {
+        "paths": [path for path in given if path != _STDIN],
+        "listed": _listed(files_from, files_from0),
+        "stream": (os.fsencode(stdin_name), 0, time.time_ns()) if _STDIN in given else None,
+        "filters": Filters(tuple(exclude or ()), tuple(include or ()), gitignore),
+    }
+    with Reporter("packing", quiet=quiet, verbose=verbose) as reporter:
+        if dry_run:
+            skipped = _show_plan(options, reporter, json)
+            raise typer.Exit(EXIT_SKIPPED if skipped else 0)
+        if target == _STDIN and sys.stdout.isatty():
+            raise UsageError("an archive is not written to a terminal: give -o FILE")
+        destination = _Stdout() if target == _STDIN else target
+        result = api.pack_sources(
+            **options, output=destination, preset=preset, backend=backend, jobs=jobs, force=force, observer=reporter
+        )
+    if json and target != _STDIN:
+        render.print_json({"archive": target, **vars(result)})
+    else:
+        sizes = ratio(result.content, result.stored)
+        more = f", {result.skipped} skipped" if result.skipped else ""
+        summary(f"{target}: {result.members} members, {sizes}, {render.duration(reporter.elapsed)}{more}", quiet=quiet)
+    if result.skipped:
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+class _Stdout:
+    """Standard output as a sink that writes all or raises."""
+
+    def write(self, data: bytes) -> None:
+        """Write all of data."""
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def _default_output(paths: list[str]) -> str:
+    if paths == [_STDIN]:
+        return _STDIN
+    if len(paths) != 1:
+        raise UsageError("several sources need a name for the archive: -o FILE")
+    path = os.path.normpath(paths[0])
+    if os.path.basename(path) in ("", ".", ".."):
+        name = os.path.basename(os.path.realpath(path))
+        if not name:
+            raise UsageError("this needs a name for the archive: -o FILE")
+        return name + _EXTENSION
+    return path + _EXTENSION
+
+
+def _listed(lines: str | None, nuls: str | None) -> Iterator[bytes]:
+    for source, separator in ((lines, b"\n"), (nuls, b"\0")):
+        if source is not None:
+            yield from _split(source, separator)
+
+
+def _split(source: str, separator: bytes) -> Iterator[bytes]:
+    with open(0 if source == _STDIN else source, "rb", closefd=source != _STDIN) as file:
+        rest = b""
+        while block := file.read(1 << 16):
+            *whole, rest = (rest + block).split(separator)
+            yield from filter(None, whole)
+        if rest:
+            yield rest
+
+
+def _show_plan(options: dict[str, Any], reporter: Any, json: bool) -> int:
+    from lmarc import api
+    from lmarc.archive.observer import CountingObserver
+    from lmarc.archive.paths import display
+    from lmarc.archive.walk import Roots
+    from lmarc.cli import render
+
+    rows = []
+    counting = CountingObserver(reporter)
+    with Roots() as roots:
+        for source in api.find_sources(roots, options["paths"], options["listed"], options["filters"], counting):
+            if json:
+                rows.append({"path": os.fsdecode(source.path), "size": source.stat.st_size})
+            else:
+                print(display(source.path))
+    if json:
+        render.print_json({"members": rows, "skipped": counting.count})
+    return counting.count

@@ -1,0 +1,141 @@
+"""What a command shows while it works: events on standard error, and a bar where that is a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from lmarc.archive.decode import describe
+from lmarc.archive.observer import Observer
+from lmarc.archive.paths import display
+from lmarc.cli import render
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+#: Work that ends sooner shows no bar.
+_DELAY = 1.0
+_INTERVAL = 0.1
+
+
+class Reporter(Observer):
+    """An observer for the command line, and a context manager around the work."""
+
+    def __init__(self, verb: str, *, quiet: bool = False, verbose: bool = False) -> None:
+        self._verb = verb
+        self._quiet = quiet
+        self._verbose = verbose
+        self._bar_wanted = not quiet and sys.stderr.isatty()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._total = 0
+        self._done = 0
+        self._stored = 0
+        self._current = b""
+        self._last_named = b""
+        self._shown = 0.0
+        self.started = time.monotonic()
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the work began."""
+        return time.monotonic() - self.started
+
+    def found(self, members: int, size: int) -> None:
+        """Add to the total."""
+        self._total += size
+        self._refresh()
+
+    def member(self, path: bytes) -> None:
+        """Name the member where that was asked for, and in the bar."""
+        self._current = path
+        if self._verbose and path != self._last_named:
+            self._last_named = path
+            self._say(display(path))
+
+    def progress(self, content: int, stored: int) -> None:
+        """Advance the bar."""
+        self._done += content
+        self._stored += stored
+        self._refresh()
+
+    def notice(self, path: bytes, reason: str) -> None:
+        """Say it."""
+        if not self._quiet:
+            self._say(f"lmarc: {display(path)}: {reason}")
+
+    def skipped(self, path: bytes, reason: str) -> None:
+        """Say it."""
+        self._say(f"lmarc: {display(path)}: {reason}")
+
+    def failed(self, path: bytes, error: Exception) -> None:
+        """Say it."""
+        self._say(f"lmarc: {describe(path, error)}")
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr)
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if not self._bar_wanted or now - self.started < _DELAY or now - self._shown < _INTERVAL:
+            return
+        self._shown = now
+        if self._bar is None:
+            self._bar = _new_bar()
+            self._task = self._bar.add_task(self._verb, total=None, ratio="")
+            self._bar.start()
+        assert self._task is not None
+        ratio = f"{100 * self._stored / self._done:.1f} %" if self._stored and self._done else ""
+        self._bar.update(
+            self._task, completed=self._done, total=self._total or None, ratio=ratio, name=display(self._current)[-40:]
+        )
+
+
+def _new_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("{task.fields[ratio]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[name]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def summary(text: str, *, quiet: bool) -> None:
+    """A closing line on standard error."""
+    if not quiet:
+        print(f"lmarc: {text}", file=sys.stderr)
+
+
+def ratio(content: int, stored: int) -> str:
+    """Sizes before and after, and their ratio."""
+    share = f" ({100 * stored / content:.1f} %)" if content else ""
+    return f"{render.size(content)} → {render.size(stored)}{share}"

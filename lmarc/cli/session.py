@@ -1,0 +1,47 @@
+"""Opening archives for commands: from a path or from standard input, with what is wrong said once."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lmarc.archive.paths import escape
+from lmarc.archive.read import Archive, MemberInfo
+from lmarc.errors import MemberNotFoundError
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Archive]:
+    """The archive at path; - reads standard input to a temporary file first, since reading needs to seek."""
+    import lmarc
+
+    if path != "-":
+        with lmarc.open(path) as archive:
+            _say_damage(archive, path)
+            yield archive
+        return
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
+        with lmarc.open(spool) as archive:
+            _say_damage(archive, "standard input")
+            yield archive
+
+
+def selected(archive: Archive, patterns: list[str] | None) -> list[MemberInfo]:
+    """Members that the patterns name; all without patterns. Raises MemberNotFoundError for one that names none."""
+    from lmarc.archive.paths import Patterns
+
+    matches = Patterns(patterns or [])
+    chosen = [info for info, member in zip(archive.infolist(), archive.members, strict=True) if matches(member.path)]
+    unmatched = matches.unmatched()
+    if unmatched:
+        raise MemberNotFoundError(f"no member {', '.join(escape(pattern) for pattern in unmatched)}")
+    return chosen
+
+
+def _say_damage(archive: Archive, name: str) -> None:
+    for text in archive.damage:
+        print(f"lmarc: {escape(name)}: damaged: {text}", file=sys.stderr)

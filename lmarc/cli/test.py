@@ -1,0 +1,41 @@
+"""lmarc test."""
+
+from __future__ import annotations
+
+import typer
+
+from lmarc.cli.options import ArchivePath, Jobs, Json, Members, Quiet, Verbose
+
+
+def test(
+    archive: ArchivePath,
+    members: Members = None,
+    jobs: Jobs = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Decode and verify everything without writing it. Exit code 0 means: unpack will give back every byte."""
+    from lmarc.archive.paths import check_all_safe, escape
+    from lmarc.cli import render
+    from lmarc.cli.progress import Reporter, summary
+    from lmarc.cli.session import opened, selected
+    from lmarc.errors import UnsafeMemberError
+
+    with opened(archive) as source, Reporter("testing", quiet=quiet, verbose=verbose) as reporter:
+        chosen = selected(source, members)
+        reporter.found(len(chosen), sum(info.size for info in chosen if info.kind == "file"))
+        failed: dict[str, Exception] = {}
+        for path, reason in check_all_safe(source.members).items():
+            error = UnsafeMemberError(f"unsafe: {reason}")
+            failed[path.decode(errors="surrogateescape")] = error
+            reporter.failed(path, error)
+        failed |= source.test([info.name for info in chosen], jobs=jobs, observer=reporter)
+        code = render.exit_code([*render.damage(source), *failed.values()])
+        if json:
+            counts = {"ok": code == 0, "tested": len(chosen)}
+            render.print_json({**counts, "damage": source.damage, "failed": render.failures(failed)})
+        else:
+            verdict = "all is well" if code == 0 else f"{len(failed)} members failed"
+            summary(f"{escape(archive)}: {len(chosen)} members, {verdict}", quiet=quiet)
+    raise typer.Exit(code)

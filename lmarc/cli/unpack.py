@@ -1,0 +1,70 @@
+"""lmarc unpack."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from lmarc.cli.options import ArchivePath, Jobs, Json, Members, Quiet, Verbose
+from lmarc.errors import UsageError
+
+
+def unpack(
+    archive: ArchivePath,
+    members: Members = None,
+    directory: Annotated[
+        str, typer.Option("--directory", "-C", metavar="DIR", help="Where to; made if missing.")
+    ] = ".",
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace what exists.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", "-k", help="Keep what exists.")] = False,
+    owner: Annotated[bool, typer.Option("--owner", help="Restore owners, by name where known.")] = False,
+    jobs: Jobs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be extracted.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Extract members from an archive. Each is verified before it gets its name.
+
+    Nothing existing is replaced unless --force says so. From a damaged archive, what is whole is extracted and what is
+    lost is named.
+    """
+    from lmarc.archive.paths import escape
+    from lmarc.cli import render
+    from lmarc.cli.progress import Reporter, summary
+    from lmarc.cli.session import opened, selected
+
+    if force and skip_existing:
+        raise UsageError("--force and --skip-existing exclude each other")
+    with opened(archive) as source, Reporter("unpacking", quiet=quiet, verbose=verbose) as reporter:
+        chosen = selected(source, members)
+        if dry_run:
+            if json:
+                render.print_json(render.header(source) | {"members": [render.member(info) for info in chosen]})
+            else:
+                for info in chosen:
+                    print(escape(info.name))
+            raise typer.Exit(render.exit_code(render.damage(source)))
+        reporter.found(len(chosen), sum(info.size for info in chosen if info.kind == "file"))
+        result = source.extractall(
+            directory,
+            [info.name for info in chosen],
+            force=force,
+            skip_existing=skip_existing,
+            owner=owner,
+            jobs=jobs,
+            observer=reporter,
+        )
+        failed = {os.fsdecode(path): error for path, error in result.failed.items()}
+        code = render.exit_code([*render.damage(source), *failed.values()])
+        if json:
+            counts = {"extracted": result.members, "bytes": result.content, "existing": result.existing}
+            render.print_json({**counts, "damage": source.damage, "failed": render.failures(failed)})
+        else:
+            more = f", {result.existing} kept as they were" if result.existing else ""
+            lost = f", {len(failed)} not extracted" if failed else ""
+            rate = f"{render.size(result.content)}, {render.duration(reporter.elapsed)}"
+            summary(f"{escape(archive)}: {result.members} members, {rate}{more}{lost}", quiet=quiet)
+    raise typer.Exit(code)

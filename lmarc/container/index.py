@@ -1,0 +1,246 @@
+"""The index: owners, chunks and members of one index frame, as objects and as bytes (FORMAT.md section 4)."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lmarc.container import frames, wire, zframe
+from lmarc.errors import DamagedError, LimitError, UnsupportedError
+
+HASH_SIZE = 32
+HARDLINK = 0
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", HARDLINK: "hardlink"}
+_MTIME_LIMIT = 1 << 63
+_ZSTD_LEVEL = 19
+_ZSTD_LEVEL_LARGE = 6
+_LARGE_INDEX = 1 << 20
+
+
+class Owner(NamedTuple):
+    """Numbers and names of a member's owner; names are "" where unknown or where the number is 0."""
+
+    uid: int
+    gid: int
+    uname: bytes
+    gname: bytes
+
+
+class Chunk(NamedTuple):
+    """Where a chunk's frame is in the archive, and its content in the content stream."""
+
+    offset: int
+    size: int
+    codec: int
+    start: int
+
+    @property
+    def end(self) -> int:
+        """Where its content ends in the content stream."""
+        return self.start + self.size
+
+
+class Member(NamedTuple):
+    """One member as the index describes it. `mode` is st_mode with its type bits (0 in them: a hard link).
+
+    `size`, `start`, `sparse` and `hash` belong to regular files, `target` to links. `sparse` alternates the length of
+    a hole and of the data behind it; None: no holes.
+    """
+
+    path: bytes
+    mode: int
+    mtime_ns: int
+    owner: Owner
+    size: int = 0
+    start: int = 0
+    target: bytes = b""
+    hash: bytes = b""
+    sparse: tuple[int, ...] | None = None
+
+    @property
+    def kind(self) -> str:
+        """ "file", "dir", "symlink" or "hardlink"."""
+        return _KINDS[stat.S_IFMT(self.mode)]
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes of the content stream that are this file's."""
+        return self.size if self.sparse is None else sum(self.sparse[1::2])
+
+    @property
+    def end(self) -> int:
+        """Where its run in the content stream ends."""
+        return self.start + self.stored_size
+
+
+@dataclass(frozen=True)
+class IndexFrame:
+    """The decoded content of one index frame. `segments` are absolute offsets of the checkpoints, last frame only."""
+
+    base: int
+    chunks: Sequence[Chunk]
+    members: Sequence[Member]
+    segments: Sequence[int] = ()
+
+    def to_bytes(self) -> bytes:
+        """The index as it is before compression."""
+        owners: dict[Owner, int] = {}
+        rows = [_member_row(member, owners.setdefault(member.owner, len(owners))) for member in self.members]
+        flat: list[int] = []
+        last = 0
+        for chunk in self.chunks:
+            flat += (chunk.offset - last, chunk.size, chunk.codec)
+            last = chunk.offset
+        value: list[Any] = [self.base, [_owner_row(owner) for owner in owners], flat, rows]
+        if self.segments:
+            value.append({"segments": _deltas(self.segments)})
+        return wire.pack_msgpack(value) + b"".join(member.hash for member in self.members if member.kind == "file")
+
+    def to_frame(self) -> tuple[bytes, bytes]:
+        """Head and body of the frame, zstd-compressed where that is smaller."""
+        plain = self.to_bytes()
+        if len(plain) > wire.MAX_DECODED:
+            raise LimitError(f"an index of {len(plain)} bytes, more than {wire.MAX_DECODED}")
+        packed = zframe.compress(plain, _ZSTD_LEVEL if len(plain) < _LARGE_INDEX else _ZSTD_LEVEL_LARGE)
+        if len(packed) < len(plain):
+            return frames.pack_frame(frames.INDEX, frames.INDEX_ZSTD, len(plain), packed)
+        return frames.pack_frame(frames.INDEX, frames.INDEX_PLAIN, len(plain), plain)
+
+
+def _deltas(values: Iterable[int]) -> list[int]:
+    out, last = [], 0
+    for value in values:
+        out.append(value - last)
+        last = value
+    return out
+
+
+def _owner_row(owner: Owner) -> list[Any]:
+    uname, gname = wire.to_text_or_bytes(owner.uname), wire.to_text_or_bytes(owner.gname)
+    if owner.uid != owner.gid or uname != gname:
+        return [owner.uid, uname, owner.gid, gname]
+    return [owner.uid, uname] if uname else [owner.uid]
+
+
+def _member_row(member: Member, owner: int) -> list[Any]:
+    row: list[Any] = [wire.to_text_or_bytes(member.path), member.mode, member.mtime_ns, owner]
+    if member.kind == "file":
+        row += (member.size, member.start)
+        if member.sparse is not None:
+            row.append({"sparse": list(member.sparse)})
+    elif member.kind != "dir":
+        row.append(wire.to_text_or_bytes(member.target))
+    return row
+
+
+def parse_index(head: frames.FrameHead, body: bytes) -> IndexFrame:
+    """Parse an index frame whose body has been verified. Raises DamagedError, LimitError or UnsupportedError."""
+    if head.codec == frames.INDEX_ZSTD:
+        body = zframe.decompress(body, head.decoded)
+    elif head.codec != frames.INDEX_PLAIN or head.decoded != head.stored:
+        raise DamagedError("an index frame of unknown coding or wrong size")
+    value, hashes = wire.parse_msgpack_prefix(body)
+    if type(value) is not list or len(value) not in (4, 5):
+        raise DamagedError("an index is not [base, owners, chunks, members, options]")
+    base, owner_rows, flat, rows = value[:4]
+    options = value[4] if len(value) == 5 else {}
+    if not wire.is_uint(base) or not all(type(part) is list for part in (owner_rows, flat, rows)):
+        raise DamagedError("an index has parts of the wrong type")
+    if len(value) == 5 and (type(options) is not dict or not options):
+        raise DamagedError("an index's options are not a map")
+    owners = [_parse_owner(row) for row in owner_rows]
+    hash_of = (hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE))
+    members = [_parse_member(row, owners, hash_of) for row in rows]
+    if len(hashes) % HASH_SIZE or next(hash_of, None) is not None:
+        raise DamagedError("an index does not hold one hash for each file")
+    return IndexFrame(base, _parse_chunks(flat, base), members, _parse_segments(options))
+
+
+def _parse_segments(options: Mapping[str, Any]) -> list[int]:
+    deltas = options.get("segments", [])
+    if type(deltas) is not list or not all(wire.is_uint(delta) and delta > 0 for delta in deltas):
+        raise DamagedError("an index's segments are not a list of offsets")
+    if "segments" in options and not deltas:
+        raise DamagedError("an index has an empty list of segments")
+    out, last = [], 0
+    for delta in deltas:
+        last += delta
+        out.append(last)
+    return out
+
+
+def _parse_owner(row: Any) -> Owner:
+    if type(row) is not list or len(row) not in (1, 2, 4):
+        raise DamagedError("an owner is not [uid, uname, gid, gname]")
+    uid, gid = row[0], row[2] if len(row) == 4 else row[0]
+    if not wire.is_uint(uid) or not wire.is_uint(gid):
+        raise DamagedError("an owner has no valid number")
+    uname = wire.from_text_or_bytes(row[1]) if len(row) > 1 else b""
+    gname = wire.from_text_or_bytes(row[3]) if len(row) == 4 else uname
+    return Owner(uid, gid, uname, gname)
+
+
+def _parse_chunks(flat: list[Any], base: int) -> list[Chunk]:
+    if len(flat) % 3 or not all(map(wire.is_uint, flat)):
+        raise DamagedError("an index's chunks are not triples of integers")
+    out: list[Chunk] = []
+    offset, start = 0, base
+    for i in range(0, len(flat), 3):
+        delta, size, codec = flat[i : i + 3]
+        if not 0 < size <= wire.MAX_DECODED or delta == 0:
+            raise DamagedError("an index has a chunk of impossible size or place")
+        offset += delta
+        out.append(Chunk(offset, size, codec, start))
+        start += size
+    return out
+
+
+def _parse_member(row: Any, owners: list[Owner], hash_of: Iterator[bytes]) -> Member:
+    if type(row) is not list or len(row) < 4:
+        raise DamagedError("a member is not [path, mode, mtime, owner, ...]")
+    mode, mtime, owner = row[1:4]
+    path = wire.from_text_or_bytes(row[0])
+    if len(path) > wire.MAX_PATH:
+        raise LimitError(f"a path of {len(path)} bytes, more than {wire.MAX_PATH}")
+    if not wire.is_uint(mode) or mode > 0xFFFF or type(mtime) is not int or not -_MTIME_LIMIT <= mtime < _MTIME_LIMIT:
+        raise DamagedError("a member's mode or time is out of range")
+    if not wire.is_uint(owner) or owner >= len(owners):
+        raise DamagedError("a member's owner is not in the table")
+    kind = stat.S_IFMT(mode)
+    if kind not in _KINDS:
+        raise UnsupportedError(f"a member of type 0o{kind:o} is not known to this lmarc")
+    fixed = {stat.S_IFREG: 6, stat.S_IFDIR: 4}.get(kind, 5)
+    options = row[fixed] if len(row) == fixed + 1 else {}
+    if not fixed <= len(row) <= fixed + 1 or type(options) is not dict or (len(row) > fixed and not options):
+        raise DamagedError("a member has too few or too many fields")
+    if kind == stat.S_IFREG:
+        return _parse_file(path, row, owners[owner], options, next(hash_of, b""))
+    if kind == stat.S_IFDIR:
+        return Member(path, mode, mtime, owners[owner])
+    target = wire.from_text_or_bytes(row[4])
+    if len(target) > wire.MAX_PATH:
+        raise LimitError(f"a link target of {len(target)} bytes, more than {wire.MAX_PATH}")
+    if kind == HARDLINK and mode:
+        raise DamagedError("a hard link has a mode")
+    return Member(path, mode, mtime, owners[owner], target=target)
+
+
+def _parse_file(path: bytes, row: list[Any], owner: Owner, options: Mapping[str, Any], content_hash: bytes) -> Member:
+    size, start = row[4:6]
+    sparse = options.get("sparse")
+    if not wire.is_uint(size) or not wire.is_uint(start):
+        raise DamagedError("a file's size or place is not valid")
+    if len(content_hash) != HASH_SIZE:
+        raise DamagedError("an index does not hold one hash for each file")
+    if sparse is not None:
+        if type(sparse) is not list or len(sparse) % 2 or not all(map(wire.is_uint, sparse)):
+            raise DamagedError("a file's holes are not pairs of integers")
+        if 0 in sparse[1::2] or sum(sparse) > size:
+            raise DamagedError("a file's holes do not fit its size")
+        sparse = tuple(sparse)
+    member = Member(path, row[1], row[2], owner, size, start, hash=content_hash, sparse=sparse)
+    if member.stored_size == 0 and start:
+        raise DamagedError("a file without content has a place")
+    return member

@@ -1,0 +1,140 @@
+"""Primitives of the format: uvarints, canonical msgpack, bytes-or-text, limits (FORMAT.md section 1)."""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+from typing import Any
+
+import msgpack
+
+from lmarc.errors import DamagedError
+
+MAGIC = b"\x8eLMAR"
+FORMAT_VERSION = 1
+
+MAX_HEADER = 1 << 20
+MAX_DECODED = 1 << 26
+MAX_BODY = MAX_DECODED + (1 << 16)
+MAX_PATH = 65_535
+MAX_ZSTD_WINDOW = 1 << 27
+MAX_UVARINT_BYTES = 9
+MAX_NESTING = 16
+
+crc32 = zlib.crc32
+
+
+def pack_uvarint(value: int) -> bytes:
+    """Encode 0 <= value < 2**63 as LEB128, shortest form."""
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def parse_uvarint(data: bytes, at: int) -> tuple[int, int]:
+    """Decode the uvarint at data[at:]; return its value and the position behind it.
+
+    Raises DamagedError if it is cut off, too long or not the shortest form.
+    """
+    value = 0
+    for i, byte in enumerate(data[at : at + MAX_UVARINT_BYTES]):
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            if byte == 0 and i:
+                raise DamagedError("a number is not in its shortest form")
+            return value, at + i + 1
+    raise DamagedError("a number is cut off or too long")
+
+
+def pack_msgpack(value: Any) -> bytes:
+    """Encode as canonical msgpack. Maps must come with sorted keys."""
+    return bytes(msgpack.packb(value, use_bin_type=True))
+
+
+def parse_msgpack(data: bytes) -> Any:
+    """Decode canonical msgpack that fills data. Raises DamagedError for anything else."""
+    value, rest = parse_msgpack_prefix(data)
+    if rest:
+        raise DamagedError("bytes behind the end of a msgpack value")
+    return value
+
+
+def parse_msgpack_prefix(data: bytes) -> tuple[Any, bytes]:
+    """Decode the canonical msgpack value data begins with; return it and the bytes behind it."""
+    try:
+        unpacker = msgpack.Unpacker(
+            None,
+            max_buffer_size=max(len(data), 1),
+            object_pairs_hook=_sorted_map,
+            ext_hook=_no_extension,
+            strict_map_key=True,
+        )
+        unpacker.feed(data)
+        value = unpacker.unpack()
+        end = unpacker.tell()
+        if _depth_exceeds(value, MAX_NESTING) or msgpack.packb(value, use_bin_type=True) != data[:end]:
+            raise DamagedError("a msgpack value is not canonical")
+    except DamagedError:
+        raise
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        raise DamagedError("a msgpack value cannot be read") from error
+    return value, data[end:]
+
+
+def _sorted_map(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if not all(isinstance(key, str) for key in keys):
+        raise DamagedError("a map key is not text")
+    encoded = [key.encode() for key in keys]
+    if any(a >= b for a, b in pairwise(encoded)):
+        raise DamagedError("map keys are not sorted")
+    for _, value in pairs:
+        _check_types(value)
+    return dict(pairs)
+
+
+def _check_types(value: Any) -> None:
+    """Known positions are checked where they are read; this is for maps, whose unknown values nobody reads."""
+    if isinstance(value, list):
+        for item in value:
+            _check_types(item)
+    elif value is None or isinstance(value, (float, bool)):
+        raise DamagedError("a msgpack value of a type the format does not use")
+
+
+def _no_extension(code: int, _data: bytes) -> None:
+    raise DamagedError(f"msgpack extension type {code}")
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    items = value if isinstance(value, list) else value.values() if isinstance(value, dict) else None
+    if items is None:
+        return False
+    return limit == 0 or any(_depth_exceeds(item, limit - 1) for item in items if isinstance(item, (list, dict)))
+
+
+def to_text_or_bytes(value: bytes) -> str | bytes:
+    """A bytes-or-text value as it goes into msgpack: str where it is valid UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def from_text_or_bytes(value: Any) -> bytes:
+    """The bytes of a bytes-or-text value. Raises DamagedError where the form is not canonical."""
+    if type(value) is str:
+        return value.encode()
+    if type(value) is bytes and type(to_text_or_bytes(value)) is bytes:
+        return value
+    raise DamagedError("a name is neither text nor bytes in canonical form")
+
+
+def is_uint(value: Any) -> bool:
+    """True for an integer in 0 .. 2**63 - 1 (not a bool)."""
+    return type(value) is int and 0 <= value < 1 << 63

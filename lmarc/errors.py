@@ -1,0 +1,74 @@
+"""Every error lmarc raises on purpose. The message says what and why; the class carries the exit code."""
+
+from __future__ import annotations
+
+
+class LmarcError(Exception):
+    """Something went wrong that lmarc can name. Base of all errors below."""
+
+    exit_code = 1
+
+
+class UsageError(LmarcError):
+    """The request itself makes no sense."""
+
+    exit_code = 2
+
+
+class TargetExistsError(LmarcError):
+    """Something already stands where output should go, and overwriting was not asked for."""
+
+
+class MemberNotFoundError(LmarcError, KeyError):
+    """No member of that name in the archive."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class NotAnArchiveError(LmarcError):
+    """The file does not begin like an lmarc archive."""
+
+    exit_code = 10
+
+
+class DamagedError(LmarcError):
+    """The bytes are not those that were written."""
+
+    exit_code = 11
+
+
+class BackendMissingError(LmarcError):
+    """A backend or model that the data needs is not there or cannot run here."""
+
+    exit_code = 13
+
+
+class EnvironmentMismatchError(LmarcError):
+    """A matching backend's environment is not the one that wrote the archive."""
+
+    exit_code = 14
+
+
+class UnsupportedError(LmarcError):
+    """A format version or required feature this lmarc does not know."""
+
+    exit_code = 15
+
+
+class UnsafeMemberError(LmarcError):
+    """A member whose name would leave the target directory or go through a link."""
+
+    exit_code = 16
+
+
+class LimitError(LmarcError):
+    """A length beyond what this reader accepts."""
+
+    exit_code = 17
+
+
+#: Exit code of an operation that skipped some of its sources and did the rest.
+EXIT_SKIPPED = 3
+#: Exit code after an interrupt.
+EXIT_INTERRUPTED = 130
