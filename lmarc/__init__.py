@@ -25,17 +25,18 @@ from lmarc.errors import (
 )
 
 if TYPE_CHECKING:
-    from lmarc.api import compress, decompress, is_lmarc, open, pack
     from lmarc.archive.observer import Observer
     from lmarc.archive.pack import PackResult
     from lmarc.archive.read import Archive, MemberInfo
+    from lmarc.packing import compress, pack
+    from lmarc.reading import decompress, is_lmarc, open
 
 _LAZY = {
-    "open": "lmarc.api",
-    "pack": "lmarc.api",
-    "compress": "lmarc.api",
-    "decompress": "lmarc.api",
-    "is_lmarc": "lmarc.api",
+    "open": "lmarc.reading",
+    "pack": "lmarc.packing",
+    "compress": "lmarc.packing",
+    "decompress": "lmarc.reading",
+    "is_lmarc": "lmarc.reading",
     "Archive": "lmarc.archive.read",
     "MemberInfo": "lmarc.archive.read",
     "Observer": "lmarc.archive.observer",

@@ -32,7 +32,7 @@ class Difference(NamedTuple):
 
 
 def compare(members: Iterable[Member], root: str, strip: bytes, observer: Observer) -> Iterator[Difference]:
-    """Differences between members and what is below root, where the member path `strip` is root itself ("" for none)."""
+    """Differences between members and what is below root; `strip` is the member path that root itself is, if any."""
     by_path = {member.path: member for member in members}
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

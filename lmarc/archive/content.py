@@ -21,43 +21,44 @@ _STAT_BLOCK = 512
 
 
 class Chunker:
-    """Cuts the content stream into chunks of at most chunk_size bytes and hands each to `emit`.
+    """Cuts the content stream into chunks of at most chunk_size bytes and hands each, in pieces, to `emit`.
 
     A file of at most half a chunk is never split: the chunk before it ends early instead, so that getting one small
     file out takes one chunk.
     """
 
-    def __init__(self, chunk_size: int, emit: Callable[[bytes], None]) -> None:
+    def __init__(self, chunk_size: int, emit: Callable[[list[bytes]], None]) -> None:
         self.position = 0
         self._size = chunk_size
         self._emit = emit
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []
+        self._filled = 0
 
     def make_room(self, size: int) -> None:
         """Prepare for a file of that size."""
-        if size <= self._size // 2 and len(self._buffer) + size > self._size:
+        if size <= self._size // 2 and self._filled + size > self._size:
             self.flush()
 
     def append(self, data: bytes) -> None:
-        """Add data to the stream."""
+        """Add data to the stream. It is kept, not copied: joining the pieces is the worker's part."""
         self.position += len(data)
-        buffer = self._buffer
-        if len(buffer) + len(data) <= self._size:
-            buffer += data
-            return
-        view = memoryview(data)
-        while view:
-            room = self._size - len(self._buffer)
-            self._buffer += view[:room]
-            view = view[room:]
-            if len(self._buffer) == self._size:
-                self.flush()
+        room = self._size - self._filled
+        while len(data) >= room:
+            self._pieces.append(data[:room])
+            self._filled += room
+            self.flush()
+            data = data[room:]
+            room = self._size
+        if data:
+            self._pieces.append(data)
+            self._filled += len(data)
 
     def flush(self) -> None:
         """End the current chunk."""
-        if self._buffer:
-            self._emit(bytes(self._buffer))
-            self._buffer.clear()
+        if self._pieces:
+            self._emit(self._pieces)
+            self._pieces = []
+            self._filled = 0
 
 
 class Content(NamedTuple):

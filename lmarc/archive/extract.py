@@ -64,8 +64,9 @@ class Extractor:
         try:
             chosen = self._without_existing(chosen)
             directories = [member for member in chosen if member.kind == "dir"]
-            for member in directories:
-                self._guard(member, self._make_directory)
+            if self._options.force:
+                for member in directories:
+                    self._guard(member, self._clear_way)
             files, links = self._resolve(chosen, list(everything))
             delivery = Delivery(self._decoder, lambda member: FileSink(member, self), self._observer)
             delivery.run(files, jobs)
@@ -75,8 +76,8 @@ class Extractor:
             for member in chosen:
                 if member.kind == "symlink":
                     self._guard(member, self._make_symlink)
-            # Deepest first: a directory's time changes when something is made in it, and its mode may forbid that.
-            for member in sorted(directories, key=lambda member: member.path.count(b"/"), reverse=True):
+            # What is inside first: a directory's time changes when something is made in it, and its mode may forbid that.
+            for member in sorted(directories, key=lambda member: member.path, reverse=True):
                 if member.path not in self.result.failed:
                     self._guard(member, self._finish_directory)
         finally:
@@ -146,16 +147,15 @@ class Extractor:
         self.result.failed[path] = error
         self._observer.failed(path, error)
 
-    def _make_directory(self, member: Member) -> None:
+    def _clear_way(self, member: Member) -> None:
         above, name = self._target.parent(member.path)
-        if self._options.force:
-            with suppress(FileNotFoundError):
-                if not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
-                    os.unlink(name, dir_fd=above)
-        self._target.directory(member.path)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=above)
 
     def _finish_directory(self, member: Member) -> None:
-        self.restore(self._target.directory(member.path, create=False), member)
+        # Most have been made for what is in them; the others are made here.
+        self.restore(self._target.directory(member.path), member)
 
     def _make_hardlink(self, member: Member) -> None:
         if member.target in self.result.failed:

@@ -196,10 +196,10 @@ class Packer:
     def _clamp(self, mtime_ns: int) -> int:
         return mtime_ns if self._latest_mtime is None else min(mtime_ns, self._latest_mtime)
 
-    def _submit(self, data: bytes) -> None:
+    def _submit(self, pieces: list[bytes]) -> None:
         if len(self._in_flight) >= self._max_in_flight:
             self._collect()
-        self._in_flight.append(self._pool.submit(self._coder.code, data))
+        self._in_flight.append(self._pool.submit(self._coder.code, pieces))
 
     def _drain(self) -> None:
         self._chunker.flush()

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 
 from lmarc.container.index import Member
-from lmarc.errors import UnsafeMemberError
 
 
 def why_unsafe(path: bytes) -> str | None:
@@ -36,21 +35,23 @@ def check_all_safe(members: Iterable[Member]) -> dict[bytes, str]:
     """The members that must not be extracted, and why: unsafe paths, and what lies below something not a directory."""
     members = list(members)
     others = {member.path for member in members if member.kind != "dir"}
+    blocked: dict[bytes, bool] = {b"": False}
     out: dict[bytes, str] = {}
     for member in members:
         reason = why_unsafe(member.path)
-        if reason is None and not others.isdisjoint(parents(member.path)):
+        if reason is None and _is_blocked(member.path.rpartition(b"/")[0], others, blocked):
             reason = "it lies below a member that is not a directory"
         if reason is not None:
             out[member.path] = reason
     return out
 
 
-def require_safe(path: bytes) -> None:
-    """Raise UnsafeMemberError for a path that must not be extracted."""
-    reason = why_unsafe(path)
-    if reason:
-        raise UnsafeMemberError(f"refused {escape(os.fsdecode(path))}: {reason}")
+def _is_blocked(directory: bytes, others: set[bytes], known: dict[bytes, bool]) -> bool:
+    verdict = known.get(directory)
+    if verdict is None:
+        verdict = directory in others or not others.isdisjoint(parents(directory))
+        known[directory] = verdict
+    return verdict
 
 
 class Patterns:
@@ -65,7 +66,8 @@ class Patterns:
 
     def __call__(self, path: bytes) -> bool:
         """Whether the path, or a directory above it, matches."""
-        return not self.patterns or any([self._matches(candidate) for candidate in (path, *parents(path))])
+        # All are tried, not the first that matches: every pattern that names something must be known to.
+        return not self.patterns or sum(self._matches(candidate) for candidate in (path, *parents(path))) > 0
 
     def _matches(self, path: bytes) -> bool:
         found = False

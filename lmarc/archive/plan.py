@@ -45,8 +45,8 @@ _EXTENSIONS = {
     ),
     Kind.PACKED: (
         "png jpg jpeg jfif gif webp avif heic jxl mp3 m4a aac ogg oga opus flac wma mp4 m4v mkv webm mov avi wmv mpg"
-        " mpeg zip gz tgz bz2 tbz xz txz lz lzma lz4 zst br 7z rar jar war apk whl egg docx xlsx pptx odt ods odp epub pdf"
-        " deb rpm cab dmg woff woff2 lmarc crx npz pack"
+        " mpeg zip gz tgz bz2 tbz xz txz lz lzma lz4 zst br 7z rar jar war apk whl egg docx xlsx pptx odt ods odp epub"
+        " pdf deb rpm cab dmg woff woff2 lmarc crx npz pack"
     ),
 }
 _KIND_OF = {extension.encode(): kind for kind, names in _EXTENSIONS.items() for extension in names.split()}

@@ -74,8 +74,9 @@ class ChunkCoder:
         """Bytes one worker takes at most for a chunk of that size."""
         return max(self._codec.memory_bound(size), self._zstd.memory_bound(size))
 
-    def code(self, data: bytes) -> Coded:
-        """Code one chunk with whatever makes it smallest among what is worth trying."""
+    def code(self, pieces: list[bytes]) -> Coded:
+        """Code one chunk, given in pieces, with whatever makes it smallest among what is worth trying."""
+        data = b"".join(pieces)
         check = blake3(data).digest(CHECK_SIZE)
         name, payload = self._try(data)
         if payload is None or len(payload) >= len(data):

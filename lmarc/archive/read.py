@@ -9,21 +9,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blake3 import blake3
 
-from lmarc.archive.compare import Difference, compare
 from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
 from lmarc.archive.extract import ExtractOptions, Extractor, ExtractResult
 from lmarc.archive.jobs import default_jobs
 from lmarc.archive.observer import Observer
-from lmarc.archive.paths import display
+from lmarc.archive.paths import Patterns, display, escape
 from lmarc.container.header import Header
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
 from lmarc.errors import BackendMissingError, DamagedError, LmarcError, MemberNotFoundError
+
+if TYPE_CHECKING:
+    from lmarc.archive.compare import Difference
 
 #: Decoded chunks kept for reading members out of order.
 _CACHED_CHUNKS = 2
@@ -114,10 +117,14 @@ class Archive:
         """The chunks, in order."""
         return list(self._container.chunks)
 
+    @cached_property
+    def _sorted(self) -> list[Member]:
+        return sorted(self._members.values(), key=lambda member: member.path)
+
     @property
     def members(self) -> list[Member]:
         """The members as the container has them, in path order."""
-        return [self._members[path] for path in sorted(self._members)]
+        return list(self._sorted)
 
     def __iter__(self) -> Iterator[MemberInfo]:
         return iter(self.infolist())
@@ -130,11 +137,25 @@ class Archive:
 
     def namelist(self) -> list[str]:
         """Names of all members, in path order."""
-        return [os.fsdecode(path) for path in sorted(self._members)]
+        return [os.fsdecode(member.path) for member in self._sorted]
 
     def infolist(self) -> list[MemberInfo]:
         """All members, in path order."""
-        return [self._info(member) for member in self.members]
+        return [self._info(member) for member in self._sorted]
+
+    def select(self, patterns: Iterable[str]) -> list[Member]:
+        """Members that the patterns name, in path order; all without patterns.
+
+        A pattern is a name or a glob, and one that names a directory names all below it. Raises
+        MemberNotFoundError for a pattern that names nothing.
+        """
+        matches = Patterns(list(patterns))
+        if not matches.patterns:
+            return self.members
+        chosen = [member for member in self._sorted if matches(member.path)]
+        if matches.unmatched():
+            raise MemberNotFoundError(f"no member {', '.join(escape(pattern) for pattern in matches.unmatched())}")
+        return chosen
 
     def getinfo(self, name: str) -> MemberInfo:
         """The member of that name. Raises MemberNotFoundError."""
@@ -173,22 +194,20 @@ class Archive:
 
     def extract(self, name: str, path: str | os.PathLike[str] = ".", **options: Any) -> ExtractResult:
         """Extract one member, and if it is a directory all below it. See extractall()."""
-        wanted = os.fsencode(name)
-        self._member(name)
-        chosen = [m for p, m in self._members.items() if p == wanted or p.startswith(wanted + b"/")]
+        wanted = self._member(name).path
+        chosen = [member for member in self._sorted if member.path == wanted or member.path.startswith(wanted + b"/")]
         return self._extract(chosen, path, **options)
 
     def extractall(
         self, path: str | os.PathLike[str] = ".", names: Iterable[str] | None = None, **options: Any
     ) -> ExtractResult:
-        """Extract members below path: all, or those of these names.
+        """Extract members below path: all, or those that these names or globs select.
 
         Keyword arguments: `force` replaces what exists, `skip_existing` keeps it (the default is to raise
         TargetExistsError before writing anything), `owner` restores owners, `jobs` is the number of threads, `observer`
         is told what happens. Members that cannot be extracted are in the result's `failed`; the others are complete.
         """
-        chosen = self.members if names is None else [self._member(name) for name in names]
-        return self._extract(chosen, path, **options)
+        return self._extract(self.select(names or ()), path, **options)
 
     def _extract(
         self,
@@ -210,7 +229,7 @@ class Archive:
         self, names: Iterable[str] | None = None, *, jobs: int | None = None, observer: Observer | None = None
     ) -> dict[str, Exception]:
         """Decode and verify members without writing anything; return what failed, by name. Empty: all is well."""
-        chosen = self.members if names is None else [self._member(name) for name in names]
+        chosen = self.select(names or ())
         delivery = Delivery(self._decoder, MemberSink, observer or Observer())
         delivery.run([member for member in chosen if member.kind == "file"], jobs or default_jobs())
         return {os.fsdecode(path): error for path, error in delivery.failed.items()}
@@ -226,6 +245,9 @@ class Archive:
         if len(tops) == 1 and (top := next(iter(tops))) in self._members and self._members[top].kind == "dir":
             inside = os.path.join(os.fsencode(root), top)
             strip = b"" if os.path.lexists(inside) else top
+        # Comparing walks trees, which nothing else here does.
+        from lmarc.archive.compare import compare
+
         return compare(self._members.values(), root, strip, observer or Observer())
 
     def payload_size(self, chunk: Chunk) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+import resource
 from collections import OrderedDict
+from contextlib import suppress
 
 from lmarc.archive.paths import display
 from lmarc.errors import UnsafeMemberError
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAX_OPEN = 64
+_MAX_OPEN = 4096
 
 
 class Target:
@@ -21,7 +22,9 @@ class Target:
         os.makedirs(root, exist_ok=True)
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: OrderedDict[bytes, int] = OrderedDict()
-        self._token = secrets.token_hex(4).encode()
+        self._entered: set[bytes] = set()
+        self._max_open = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
+        self._token = os.urandom(4).hex().encode()
         self._count = 0
 
     def close(self) -> None:
@@ -80,12 +83,12 @@ class Target:
         return b"", self._root
 
     def _enter(self, fd: int, name: bytes, path: bytes, create: bool) -> int:
+        if create and path not in self._entered:
+            # Most directories are new: making one first saves asking.
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=fd)
+            self._entered.add(path)
         try:
-            return os.open(name, _OPEN, dir_fd=fd)
-        except FileNotFoundError:
-            if not create:
-                raise
-            os.mkdir(name, 0o700, dir_fd=fd)
             return os.open(name, _OPEN, dir_fd=fd)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
@@ -94,6 +97,6 @@ class Target:
 
     def _remember(self, path: bytes, fd: int) -> None:
         self._open[path] = fd
-        if len(self._open) > _MAX_OPEN:
+        if len(self._open) > min(self._max_open, _MAX_OPEN):
             _, oldest = self._open.popitem(last=False)
             os.close(oldest)

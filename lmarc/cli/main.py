@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 import warnings
@@ -15,6 +16,8 @@ import typer
 from lmarc._version import __version__
 from lmarc.cli import backends, cat, diff, info, list_, pack, test, unpack
 from lmarc.errors import EXIT_INTERRUPTED, LmarcError
+
+_OPEN_FILES = 8192
 
 app = typer.Typer(
     name="lmarc",
@@ -75,6 +78,7 @@ def _show_warning(
 
 def main() -> NoReturn:
     """Run the program and exit with its code."""
+    _allow_many_files()
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.showwarning = _show_warning
@@ -93,6 +97,14 @@ def main() -> NoReturn:
     except MemoryError:
         _finish(1, "out of memory (fewer --jobs need less)")
     sys.exit(0)
+
+
+def _allow_many_files() -> None:
+    """Extraction keeps directories open to spare looking them up: ask for what the system grants anyway."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _finish(code: int, message: str) -> NoReturn:

@@ -58,7 +58,7 @@ def pack(
     Relative paths are stored as given, absolute ones from their last component. Listed paths (--files-from) are taken
     as they are, directories without what is in them.
     """
-    from lmarc import api
+    from lmarc import packing
     from lmarc.archive.filters import Filters
     from lmarc.cli import render
     from lmarc.cli.progress import Reporter, ratio, summary
@@ -82,7 +82,7 @@ def pack(
         if target == _STDIN and sys.stdout.isatty():
             raise UsageError("an archive is not written to a terminal: give -o FILE")
         destination = _Stdout() if target == _STDIN else target
-        result = api.pack_sources(
+        result = packing.pack_sources(
             **options, output=destination, preset=preset, backend=backend, jobs=jobs, force=force, observer=reporter
         )
     if json and target != _STDIN:
@@ -135,7 +135,7 @@ def _split(source: str, separator: bytes) -> Iterator[bytes]:
 
 
 def _show_plan(options: dict[str, Any], reporter: Any, json: bool) -> int:
-    from lmarc import api
+    from lmarc import packing
     from lmarc.archive.observer import CountingObserver
     from lmarc.archive.paths import display
     from lmarc.archive.walk import Roots
@@ -144,7 +144,7 @@ def _show_plan(options: dict[str, Any], reporter: Any, json: bool) -> int:
     rows = []
     counting = CountingObserver(reporter)
     with Roots() as roots:
-        for source in api.find_sources(roots, options["paths"], options["listed"], options["filters"], counting):
+        for source in packing.find_sources(roots, options["paths"], options["listed"], options["filters"], counting):
             if json:
                 rows.append({"path": os.fsdecode(source.path), "size": source.stat.st_size})
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -10,7 +11,6 @@ from contextlib import contextmanager
 
 from lmarc.archive.paths import escape
 from lmarc.archive.read import Archive, MemberInfo
-from lmarc.errors import MemberNotFoundError
 
 
 @contextmanager
@@ -32,14 +32,7 @@ def opened(path: str) -> Iterator[Archive]:
 
 def selected(archive: Archive, patterns: list[str] | None) -> list[MemberInfo]:
     """Members that the patterns name; all without patterns. Raises MemberNotFoundError for one that names none."""
-    from lmarc.archive.paths import Patterns
-
-    matches = Patterns(patterns or [])
-    chosen = [info for info, member in zip(archive.infolist(), archive.members, strict=True) if matches(member.path)]
-    unmatched = matches.unmatched()
-    if unmatched:
-        raise MemberNotFoundError(f"no member {', '.join(escape(pattern) for pattern in unmatched)}")
-    return chosen
+    return [archive.getinfo(os.fsdecode(member.path)) for member in archive.select(patterns or ())]
 
 
 def _say_damage(archive: Archive, name: str) -> None:

@@ -19,18 +19,18 @@ def test(
     from lmarc.archive.paths import check_all_safe, escape
     from lmarc.cli import render
     from lmarc.cli.progress import Reporter, summary
-    from lmarc.cli.session import opened, selected
+    from lmarc.cli.session import opened
     from lmarc.errors import UnsafeMemberError
 
     with opened(archive) as source, Reporter("testing", quiet=quiet, verbose=verbose) as reporter:
-        chosen = selected(source, members)
-        reporter.found(len(chosen), sum(info.size for info in chosen if info.kind == "file"))
+        chosen = source.select(members or ())
+        reporter.found(len(chosen), sum(member.size for member in chosen))
         failed: dict[str, Exception] = {}
         for path, reason in check_all_safe(source.members).items():
             error = UnsafeMemberError(f"unsafe: {reason}")
             failed[path.decode(errors="surrogateescape")] = error
             reporter.failed(path, error)
-        failed |= source.test([info.name for info in chosen], jobs=jobs, observer=reporter)
+        failed |= source.test(members, jobs=jobs, observer=reporter)
         code = render.exit_code([*render.damage(source), *failed.values()])
         if json:
             counts = {"ok": code == 0, "tested": len(chosen)}

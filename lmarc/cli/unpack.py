@@ -39,18 +39,19 @@ def unpack(
     if force and skip_existing:
         raise UsageError("--force and --skip-existing exclude each other")
     with opened(archive) as source, Reporter("unpacking", quiet=quiet, verbose=verbose) as reporter:
-        chosen = selected(source, members)
         if dry_run:
+            infos = selected(source, members)
             if json:
-                render.print_json(render.header(source) | {"members": [render.member(info) for info in chosen]})
+                render.print_json(render.header(source) | {"members": [render.member(info) for info in infos]})
             else:
-                for info in chosen:
+                for info in infos:
                     print(escape(info.name))
             raise typer.Exit(render.exit_code(render.damage(source)))
-        reporter.found(len(chosen), sum(info.size for info in chosen if info.kind == "file"))
+        chosen = source.select(members or ())
+        reporter.found(len(chosen), sum(member.size for member in chosen))
         result = source.extractall(
             directory,
-            [info.name for info in chosen],
+            members,
             force=force,
             skip_existing=skip_existing,
             owner=owner,

@@ -14,9 +14,10 @@ HASH_SIZE = 32
 HARDLINK = 0
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", HARDLINK: "hardlink"}
 _MTIME_LIMIT = 1 << 63
+#: Most of an index is hashes: a higher level gains little, and on a large one takes longer than packing.
 _ZSTD_LEVEL = 19
-_ZSTD_LEVEL_LARGE = 6
-_LARGE_INDEX = 1 << 20
+_ZSTD_LEVEL_LARGE = 3
+_LARGE_INDEX = 1 << 15
 
 
 class Owner(NamedTuple):

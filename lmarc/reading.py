@@ -1,0 +1,64 @@
+"""Reading, the public functions."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from typing import BinaryIO
+
+from lmarc.archive.read import Archive
+from lmarc.container import wire
+from lmarc.errors import DamagedError, UsageError
+
+
+def open(file: str | os.PathLike[str] | BinaryIO) -> Archive:
+    """Open an archive for reading, from a path or a seekable binary file.
+
+    Raises NotAnArchiveError, UnsupportedError or LimitError. A damaged archive opens; its `damage` tells what is
+    wrong, and its members are those that can still be found.
+
+    >>> import lmarc, tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "notes.txt").write_text("Prediction is compression.")
+    >>> result = lmarc.pack([folder / "notes.txt"], folder / "notes.lmarc")
+    >>> with lmarc.open(folder / "notes.lmarc") as archive:
+    ...     archive.namelist(), archive.read("notes.txt")
+    (['notes.txt'], b'Prediction is compression.')
+    """
+    if not isinstance(file, (str, os.PathLike)):
+        return Archive(file, owned=False)
+    handle = builtins.open(file, "rb")
+    try:
+        return Archive(handle, owned=True)
+    except BaseException:
+        handle.close()
+        raise
+
+
+def is_lmarc(file: str | os.PathLike[str] | BinaryIO) -> bool:
+    """Whether a file begins like an lmarc archive. A binary file is left where it was.
+
+    >>> import io, lmarc
+    >>> lmarc.is_lmarc(io.BytesIO(lmarc.compress(b"x"))), lmarc.is_lmarc(io.BytesIO(b"PK"))
+    (True, False)
+    """
+    if isinstance(file, (str, os.PathLike)):
+        with builtins.open(file, "rb") as handle:
+            return handle.read(len(wire.MAGIC)) == wire.MAGIC
+    at = file.tell()
+    try:
+        return file.read(len(wire.MAGIC)) == wire.MAGIC
+    finally:
+        file.seek(at)
+
+
+def decompress(archive: bytes) -> bytes:
+    """The content of the only regular file of an archive given as bytes. Raises UsageError if there is not just one."""
+    with open(io.BytesIO(archive)) as opened:
+        if opened.damage:
+            raise DamagedError(opened.damage[0])
+        files = [info.name for info in opened.infolist() if info.kind == "file"]
+        if len(files) != 1:
+            raise UsageError(f"the archive holds {len(files)} files, not one")
+        return opened.read(files[0])
