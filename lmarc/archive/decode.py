@@ -144,18 +144,20 @@ class Delivery:
         files = sorted(members, key=lambda member: (member.start, member.end))
         empty = [member for member in files if member.stored_size == 0]
         files = [member for member in files if member.stored_size]
+        needed = list(self._needed(files))
+        self._observer.found(len(files), sum(chunk.size for chunk in needed))
         try:
             for member in empty:
                 self._guard(member, self._deliver_empty, memoryview(b""))
-            self._deliver(files, jobs)
+            self._deliver(files, needed, jobs)
         finally:
             for sink in self._open.values():
                 sink.discard()
 
-    def _deliver(self, files: list[Member], jobs: int) -> None:
+    def _deliver(self, files: list[Member], needed: list[Chunk], jobs: int) -> None:
         position = 0
         active: list[Member] = []
-        for chunk, data in self._decoder.decode_all(self._needed(files), jobs):
+        for chunk, data in self._decoder.decode_all(needed, jobs):
             while position < len(files) and files[position].start < chunk.end:
                 active.append(files[position])
                 position += 1

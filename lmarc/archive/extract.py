@@ -76,7 +76,7 @@ class Extractor:
             for member in chosen:
                 if member.kind == "symlink":
                     self._guard(member, self._make_symlink)
-            # What is inside first: a directory's time changes when something is made in it, and its mode may forbid that.
+            # What is inside first: making something in a directory changes its time, and its mode may forbid it.
             for member in sorted(directories, key=lambda member: member.path, reverse=True):
                 if member.path not in self.result.failed:
                     self._guard(member, self._finish_directory)

@@ -153,6 +153,7 @@ class Packer:
 
     def _add_file(self, source: Source) -> None:
         self.observer.member(source.path)
+        before = self._chunker.position
         try:
             content = self._reader.read(source)
         except OSError as error:
@@ -175,6 +176,8 @@ class Packer:
             )
         )
         self.result.content += content.size
+        # What the stream did not get, holes and duplicates, is done already.
+        self.observer.progress(source.stat.st_size - (self._chunker.position - before), 0)
         if info.st_nlink > 1:
             self._links[(info.st_dev, info.st_ino)] = source.path
 

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
 _CORE = "lmarc"
 _SIGNATURES: dict[str, tuple[Any, ...]] = {"compress": (b"", {}), "decompress": (b"", 0, {})}
 #: pip names of plugins that people may meet in archives before they have them.
-_KNOWN_PLUGINS = {"llama": "lmarc-llama", "torch": "lmarc-torch", "order2": "lmarc-order2"}
+_KNOWN_PLUGINS = {"brotli": "lmarc-brotli", "llama": "lmarc-llama", "torch": "lmarc-torch", "order2": "lmarc-order2"}
 
 
 class PluginWarning(UserWarning):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,35 +16,45 @@ from lmarc.cli import render
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-#: Work that ends sooner shows no bar.
+#: Work that ends sooner shows no bar, in seconds.
 _DELAY = 1.0
-_INTERVAL = 0.1
 
 
 class Reporter(Observer):
-    """An observer for the command line, and a context manager around the work."""
+    """An observer for the command line, and a context manager around the work.
+
+    The bar is drawn by a thread of its own, so that it lives while the pipeline waits for a slow chunk or the
+    model's kernels are compiled for the first time.
+    """
 
     def __init__(self, verb: str, *, quiet: bool = False, verbose: bool = False) -> None:
         self._verb = verb
         self._quiet = quiet
         self._verbose = verbose
-        self._bar_wanted = not quiet and sys.stderr.isatty()
+        self._timer = threading.Timer(_DELAY, self._start_bar) if not quiet and sys.stderr.isatty() else None
+        self._lock = threading.Lock()
+        self._closed = False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._total = 0
         self._done = 0
         self._stored = 0
-        self._current = b""
         self._last_named = b""
-        self._shown = 0.0
         self.started = time.monotonic()
 
     def __enter__(self) -> Reporter:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        with self._lock:
+            self._closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._bar is not None:
+                self._bar.stop()
 
     @property
     def elapsed(self) -> float:
@@ -56,14 +67,13 @@ class Reporter(Observer):
         self._refresh()
 
     def member(self, path: bytes) -> None:
-        """Name the member where that was asked for, and in the bar."""
-        self._current = path
+        """Name the member where that was asked for."""
         if self._verbose and path != self._last_named:
             self._last_named = path
             self._say(display(path))
 
     def progress(self, content: int, stored: int) -> None:
-        """Advance the bar."""
+        """Advance."""
         self._done += content
         self._stored += stored
         self._refresh()
@@ -87,20 +97,20 @@ class Reporter(Observer):
         else:
             print(text, file=sys.stderr)
 
+    def _start_bar(self) -> None:
+        bar = _new_bar()
+        with self._lock:
+            if not self._closed:
+                self._task = bar.add_task(self._verb, total=None, ratio="")
+                bar.start()
+                self._bar = bar
+        self._refresh()
+
     def _refresh(self) -> None:
-        now = time.monotonic()
-        if not self._bar_wanted or now - self.started < _DELAY or now - self._shown < _INTERVAL:
+        if self._bar is None or self._task is None:
             return
-        self._shown = now
-        if self._bar is None:
-            self._bar = _new_bar()
-            self._task = self._bar.add_task(self._verb, total=None, ratio="")
-            self._bar.start()
-        assert self._task is not None
         ratio = f"{100 * self._stored / self._done:.1f} %" if self._stored and self._done else ""
-        self._bar.update(
-            self._task, completed=self._done, total=self._total or None, ratio=ratio, name=display(self._current)[-40:]
-        )
+        self._bar.update(self._task, completed=self._done, total=self._total or None, ratio=ratio)
 
 
 def _new_bar() -> Progress:
@@ -123,7 +133,6 @@ def _new_bar() -> Progress:
         TransferSpeedColumn(),
         TextColumn("{task.fields[ratio]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[name]}", markup=False),
         console=Console(stderr=True),
         transient=True,
     )

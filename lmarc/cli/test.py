@@ -24,7 +24,6 @@ def test(
 
     with opened(archive) as source, Reporter("testing", quiet=quiet, verbose=verbose) as reporter:
         chosen = source.select(members or ())
-        reporter.found(len(chosen), sum(member.size for member in chosen))
         failed: dict[str, Exception] = {}
         for path, reason in check_all_safe(source.members).items():
             error = UnsafeMemberError(f"unsafe: {reason}")

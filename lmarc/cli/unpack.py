@@ -47,8 +47,6 @@ def unpack(
                 for info in infos:
                     print(escape(info.name))
             raise typer.Exit(render.exit_code(render.damage(source)))
-        chosen = source.select(members or ())
-        reporter.found(len(chosen), sum(member.size for member in chosen))
         result = source.extractall(
             directory,
             members,
