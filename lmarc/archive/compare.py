@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -83,7 +83,7 @@ def _compare_content(
         if file.size != info.st_size:
             yield Difference(member.path, "size", str(file.size), str(info.st_size))
         else:
-            digest = _hash(root, location)
+            digest = _hash(root, location, file)
             if digest != file.hash:
                 yield Difference(member.path, "content", file.hash.hex(), digest.hex())
         if member.kind == "hardlink" and not _is_same_file(info, root, _location(member.target, strip)):
@@ -97,15 +97,48 @@ def _is_same_file(info: os.stat_result, root: int, location: bytes) -> bool:
         return False
 
 
-def _hash(root: int, location: bytes) -> bytes:
+def _hash(root: int, location: bytes, member: Member) -> bytes:
+    """Hash of what on disk stands where the archive has data; something else where it has a hole that is not one."""
     hasher = blake3()
     fd = fs.open_file(root, location)
     try:
-        while block := os.read(fd, _BLOCK):
-            hasher.update(block)
+        position = 0
+        for hole, length in _pairs((0, member.size) if member.sparse is None else member.sparse):
+            if not _is_hole(fd, position, position + hole):
+                return bytes(len(member.hash))
+            position += hole
+            _update(hasher, fd, position, position + length)
+            position += length
+        return hasher.digest() if _is_hole(fd, position, member.size) else bytes(len(member.hash))
     finally:
         os.close(fd)
-    return hasher.digest()
+
+
+def _update(hasher: blake3, fd: int, position: int, end: int) -> None:
+    while position < end and (block := os.pread(fd, min(_BLOCK, end - position), position)):
+        hasher.update(block)
+        position += len(block)
+
+
+def _is_hole(fd: int, position: int, end: int) -> bool:
+    """Whether a range reads as zeros. What the file system knows to be a hole is not read."""
+    while position < end:
+        try:
+            position = os.lseek(fd, position, os.SEEK_DATA)
+        except OSError:
+            return True
+        if position >= end:
+            return True
+        block = os.pread(fd, min(_BLOCK, end - position), position)
+        if not block or block.count(0) != len(block):
+            return False
+        position += len(block)
+    return True
+
+
+def _pairs(flat: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of a flat sequence."""
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
 def _extra(by_path: dict[bytes, Member], root: int, strip: bytes) -> Iterator[Difference]:

@@ -7,6 +7,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -15,9 +16,13 @@ from lmarc.archive import fs
 from lmarc.archive.walk import Source
 
 _BLOCK = 1 << 20
-_ZEROS = bytes(_BLOCK)
+#: More runs than this of data between holes are not worth their place in the index.
+_MAX_RUNS = 32_768
 #: st_blocks counts these.
 _STAT_BLOCK = 512
+
+#: Offset and length of a run of data in a file.
+Run = tuple[int, int]
 
 
 class Chunker:
@@ -116,19 +121,20 @@ class ContentReader:
         return size, (start if size else 0), hasher.digest()
 
     def _take(self, fd: int, info: os.stat_result) -> tuple[int, int, bytes, tuple[int, ...] | None]:
+        """Size, start, hash and holes of an open file, its stored content added to the stream unless it is known."""
         size = info.st_size
-        runs = _data_runs(fd, size) if info.st_blocks * _STAT_BLOCK < size else None
-        if runs is None and size <= self._whole_limit:
-            data = _read_exactly(fd, size)
+        holes = _data_runs(fd, size) if info.st_blocks * _STAT_BLOCK < size else None
+        runs = [(0, size)] if holes is None else holes
+        if sum(length for _, length in runs) <= self._whole_limit:
+            data, done = _read_runs(fd, runs)
             digest = blake3(data).digest()
-            return len(data), self._add_whole(data, digest), digest, None
-        if self._large_sizes[size] > 1:
-            digest = _hash_file(fd, size, runs)
-            known = self._known.get(_key(digest, runs))
-            if known is not None:
-                self.duplicates += 1
-                return size, known, digest, _sparse(runs)
-        return self._add_large(fd, size, runs)
+            start = self._add_whole(data, digest)
+        else:
+            start, digest, done = self._add_large(fd, runs, is_maybe_known=self._large_sizes[size] > 1)
+        if done != runs and size:
+            # It has become shorter: it ends where reading did.
+            size = sum(done[-1]) if done else 0
+        return size, start, digest, None if holes is None else _sparse(done)
 
     def _add_whole(self, data: bytes, digest: bytes) -> int:
         if not data:
@@ -142,46 +148,23 @@ class ContentReader:
             self.duplicates += 1
         return start
 
-    def _add_large(
-        self, fd: int, size: int, runs: list[tuple[int, int]] | None
-    ) -> tuple[int, int, bytes, tuple[int, ...] | None]:
-        self._chunker.make_room(size if runs is None else sum(length for _, length in runs))
+    def _add_large(self, fd: int, runs: list[Run], *, is_maybe_known: bool) -> tuple[int, bytes, list[Run]]:
+        if is_maybe_known:
+            # Reading twice is cheaper than coding twice.
+            digest, done = _hash_runs(fd, runs, lambda block: None)
+            known = self._known.get(digest)
+            if known is not None:
+                self.duplicates += 1
+                return known, digest, done
         start = self._chunker.position
-        hasher = blake3()
-        done: list[tuple[int, int]] = []
-        position = 0
-        for offset, length in [(0, size)] if runs is None else runs:
-            hash_zeros(hasher, offset - position)
-            got = 0
-            for block in _blocks(fd, offset, length):
-                hasher.update(block)
-                self._chunker.append(block)
-                got += len(block)
-            position = offset + got
-            if got:
-                done.append((offset, got))
-            if got < length:
-                size = position
-                break
-        hash_zeros(hasher, size - position)
-        if runs is not None:
-            runs = done
-        digest = hasher.digest()
+        digest, done = _hash_runs(fd, runs, self._chunker.append)
         if self._chunker.position == start:
-            start = 0
-        else:
-            self._known.setdefault(_key(digest, runs), start)
-        return size, start, digest, _sparse(runs)
+            return 0, digest, done
+        return self._known.setdefault(digest, start), digest, done
 
 
-def _key(digest: bytes, runs: list[tuple[int, int]] | None) -> bytes:
-    """What identifies stored content: the hash, and for a file with holes also where they are."""
-    return digest if runs is None else digest + repr(runs).encode()
-
-
-def _sparse(runs: list[tuple[int, int]] | None) -> tuple[int, ...] | None:
-    if runs is None:
-        return None
+def _sparse(runs: list[Run]) -> tuple[int, ...]:
+    """Runs of data as the index has them: the hole before each, and its length."""
     out: list[int] = []
     position = 0
     for offset, length in runs:
@@ -190,9 +173,9 @@ def _sparse(runs: list[tuple[int, int]] | None) -> tuple[int, ...] | None:
     return tuple(out)
 
 
-def _data_runs(fd: int, size: int) -> list[tuple[int, int]] | None:
-    """Offset and length of each run of data in a file with holes; None if there are no holes after all."""
-    runs: list[tuple[int, int]] = []
+def _data_runs(fd: int, size: int) -> list[Run] | None:
+    """The runs of data in a file with holes; None if there are no holes after all."""
+    runs: list[Run] = []
     position = 0
     try:
         while position < size:
@@ -209,22 +192,55 @@ def _data_runs(fd: int, size: int) -> list[tuple[int, int]] | None:
             position = end
     except OSError:
         return None
-    finally:
-        os.lseek(fd, 0, os.SEEK_SET)
-    return None if runs == [(0, size)] else runs
+    return None if runs == [(0, size)] else _joined(runs)
 
 
-def _read_exactly(fd: int, size: int) -> bytes:
-    """Up to size bytes; fewer only if the file has become shorter."""
-    data = os.read(fd, size) if size else b""
-    if len(data) < size:
-        parts = [data]
-        missing = size - len(data)
-        while missing and (data := os.read(fd, missing)):
-            parts.append(data)
-            missing -= len(data)
-        data = b"".join(parts)
-    return data
+def _joined(runs: list[Run]) -> list[Run]:
+    """At most _MAX_RUNS runs: where there are more, the smallest holes between them become data."""
+    if len(runs) <= _MAX_RUNS:
+        return runs
+    gaps = sorted(range(1, len(runs)), key=lambda i: runs[i][0] - sum(runs[i - 1]), reverse=True)
+    begins = [0, *sorted(gaps[: _MAX_RUNS - 1]), len(runs)]
+    return [(runs[i][0], sum(runs[j - 1]) - runs[i][0]) for i, j in pairwise(begins)]
+
+
+def _read_runs(fd: int, runs: list[Run]) -> tuple[bytes, list[Run]]:
+    """The joined data of runs, and the runs as far as they could be read."""
+    if len(runs) == 1:
+        # Most files: one read, nothing joined.
+        offset, length = runs[0]
+        data = os.pread(fd, length, offset) if length else b""
+        if len(data) == length:
+            return data, runs
+    parts: list[bytes] = []
+    done = _read_into(fd, runs, parts.append)
+    return b"".join(parts), done
+
+
+def _hash_runs(fd: int, runs: list[Run], take: Callable[[bytes], None]) -> tuple[bytes, list[Run]]:
+    """Hash of the joined data of runs, each block of it handed on, and the runs as far as they could be read."""
+    hasher = blake3()
+
+    def both(block: bytes) -> None:
+        hasher.update(block)
+        take(block)
+
+    done = _read_into(fd, runs, both)
+    return hasher.digest(), done
+
+
+def _read_into(fd: int, runs: list[Run], take: Callable[[bytes], None]) -> list[Run]:
+    done: list[Run] = []
+    for offset, length in runs:
+        got = 0
+        for block in _blocks(fd, offset, length):
+            take(block)
+            got += len(block)
+        if got:
+            done.append((offset, got))
+        if got < length:
+            break
+    return done
 
 
 def _blocks(fd: int, offset: int, length: int) -> Iterator[bytes]:
@@ -235,23 +251,3 @@ def _blocks(fd: int, offset: int, length: int) -> Iterator[bytes]:
             return
         offset += len(block)
         yield block
-
-
-def hash_zeros(hasher: blake3, count: int) -> None:
-    """Feed so many zero bytes to a hasher."""
-    while count > 0:
-        step = min(count, _BLOCK)
-        hasher.update(_ZEROS if step == _BLOCK else _ZEROS[:step])
-        count -= step
-
-
-def _hash_file(fd: int, size: int, runs: list[tuple[int, int]] | None) -> bytes:
-    hasher = blake3()
-    position = 0
-    for offset, length in [(0, size)] if runs is None else runs:
-        hash_zeros(hasher, offset - position)
-        for block in _blocks(fd, offset, length):
-            hasher.update(block)
-        position = offset + length
-    hash_zeros(hasher, size - position)
-    return hasher.digest()

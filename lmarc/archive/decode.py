@@ -9,7 +9,6 @@ from contextlib import suppress
 
 from blake3 import blake3
 
-from lmarc.archive.content import hash_zeros
 from lmarc.archive.observer import Observer
 from lmarc.archive.paths import display
 from lmarc.backends import registry
@@ -98,10 +97,8 @@ class MemberSink:
             self._hasher = blake3()
         while data:
             if self._left == 0:
-                hole = next(self._runs)
+                self._offset += next(self._runs)
                 self._left = next(self._runs)
-                hash_zeros(self._hasher, hole)
-                self._offset += hole
             piece = data[: self._left]
             self._hasher.update(piece)
             self.put(piece, self._offset)
@@ -123,7 +120,6 @@ class MemberSink:
     def close(self) -> None:
         """Verify the content and commit. Raises DamagedError if it is not what was packed."""
         hasher = self._hasher or blake3()
-        hash_zeros(hasher, self.member.size - self._offset)
         if hasher.digest() != self.member.hash:
             raise DamagedError("its content does not match its hash")
         self.commit()

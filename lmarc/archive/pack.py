@@ -24,9 +24,9 @@ from lmarc.container.writer import ContainerWriter, Sink
 
 #: So many sources are planned together: what bounds the memory that planning takes.
 BATCH = 32_768
-#: A checkpoint follows so much content or so many members: what is lost at most when the end of an archive is.
+#: A checkpoint follows so many bytes of content or of index: what is lost at most when the end of an archive is.
 CHECKPOINT_CONTENT = 64 << 20
-CHECKPOINT_MEMBERS = 16_384
+CHECKPOINT_INDEX = 4 << 20
 
 
 @dataclass
@@ -282,7 +282,7 @@ class _Output:
     def _write_members(self, writer: ContainerWriter, before: int) -> None:
         while self._waiting and self._waiting[0][0] < before:
             writer.add_member(self._waiting.popleft()[1])
-            if writer.pending_members >= CHECKPOINT_MEMBERS:
+            if writer.pending_index >= CHECKPOINT_INDEX:
                 writer.checkpoint()
 
 

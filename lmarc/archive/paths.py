@@ -39,10 +39,15 @@ def check_all_safe(members: Iterable[Member]) -> dict[bytes, str]:
     out: dict[bytes, str] = {}
     for member in members:
         reason = why_unsafe(member.path)
+        if member.kind == "symlink" and (not member.target or b"\0" in member.target):
+            reason = "its target is empty or has a NUL byte"
         if reason is None and _is_blocked(member.path.rpartition(b"/")[0], others, blocked):
             reason = "it lies below a member that is not a directory"
         if reason is not None:
             out[member.path] = reason
+    for member in members:
+        if member.kind == "hardlink" and member.target in out:
+            out.setdefault(member.path, "the file it links to is refused")
     return out
 
 

@@ -13,8 +13,6 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from blake3 import blake3
-
 from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
 from lmarc.archive.extract import ExtractOptions, Extractor, ExtractResult
 from lmarc.archive.jobs import default_jobs
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
 #: Decoded chunks kept for reading members out of order.
 _CACHED_CHUNKS = 2
+_ZERO_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class MemberInfo:
     """What an archive says of one member.
 
     `name` is text with bytes that are not UTF-8 as surrogate escapes (os.fsencode gives the bytes back). `size` is
-    the content's size in bytes, `hash` its BLAKE3 digest; a hard link has those of the file it links to.
+    the content's size in bytes, `hash` the BLAKE3 digest of its data, which where there are holes (`sparse`) is what
+    lies between them; a hard link has those of the file it links to.
     """
 
     name: str
@@ -171,12 +171,9 @@ class Archive:
 
     def read(self, name: str) -> bytes:
         """The whole content of a regular file, verified against its hash."""
-        member = self._regular(name)
-        with self.open(name) as file:
-            data = file.read()
-        if blake3(data).digest() != member.hash:
-            raise DamagedError(f"{display(member.path)}: its content does not match its hash")
-        return data
+        parts: list[bytes] = []
+        self.copy_to(name, parts.append)
+        return b"".join(parts)
 
     def copy_to(self, name: str, write: Callable[[bytes], object]) -> None:
         """Hand a regular file's content to write(), in pieces, each from a verified chunk.
@@ -184,13 +181,14 @@ class Archive:
         Raises DamagedError at the end if the whole does not match its hash.
         """
         member = self._regular(name)
-        hasher = blake3()
-        with self.open(name) as file:
-            while piece := file.read(1 << 20):
-                hasher.update(piece)
-                write(piece)
-        if hasher.digest() != member.hash:
-            raise DamagedError(f"{display(member.path)}: its content does not match its hash")
+        sink = _WritingSink(member, write)
+        for chunk in self._container.chunks_of(member.start, member.end) if member.stored_size else ():
+            piece = memoryview(self._chunk(chunk))
+            sink.write(piece[max(member.start - chunk.start, 0) : member.end - chunk.start])
+        try:
+            sink.close()
+        except DamagedError as error:
+            raise DamagedError(f"{display(member.path)}: {error}") from error
 
     def extract(self, name: str, path: str | os.PathLike[str] = ".", **options: Any) -> ExtractResult:
         """Extract one member, and if it is a directory all below it. See extractall()."""
@@ -324,6 +322,31 @@ class Archive:
             raise DamagedError("the content asked for is missing from the archive")
         chunk = chunks[0]
         return self._chunk(chunk)[position - chunk.start : min(end, chunk.end) - chunk.start]
+
+
+class _WritingSink(MemberSink):
+    """Hands a file's content on in order, holes as zeros."""
+
+    def __init__(self, member: Member, write: Callable[[bytes], object]) -> None:
+        super().__init__(member)
+        self._write = write
+        self._position = 0
+
+    def put(self, data: memoryview, offset: int) -> None:
+        """Write the hole before data, and data."""
+        self._fill(offset)
+        self._write(bytes(data))
+        self._position += len(data)
+
+    def commit(self) -> None:
+        """Write the hole at the end."""
+        self._fill(self.member.size)
+
+    def _fill(self, end: int) -> None:
+        while self._position < end:
+            step = min(end - self._position, _ZERO_BLOCK)
+            self._write(bytes(step))
+            self._position += step
 
 
 class _MemberFile(io.RawIOBase):

@@ -37,8 +37,8 @@ class FrameHead:
         return self.size + self.stored
 
 
-def pack_frame(type_: int, codec: int, decoded: int, body: bytes) -> tuple[bytes, bytes]:
-    """Head and body of a frame, ready to be written one after the other."""
+def pack_frame(offset: int, type_: int, codec: int, decoded: int, body: bytes) -> tuple[bytes, bytes]:
+    """Head and body of a frame, to be written one after the other at that offset of the archive."""
     head = b"".join(
         (
             SYNC,
@@ -49,11 +49,15 @@ def pack_frame(type_: int, codec: int, decoded: int, body: bytes) -> tuple[bytes
             wire.crc32(body).to_bytes(4, "little"),
         )
     )
-    return head + wire.crc32(head).to_bytes(4, "little"), body
+    return head + _head_crc(offset, head), body
 
 
-def parse_head(data: bytes) -> FrameHead:
-    """Parse the head that data begins with (MAX_HEAD bytes are always enough).
+def _head_crc(offset: int, head: bytes) -> bytes:
+    return wire.crc32(offset.to_bytes(8, "little") + head).to_bytes(4, "little")
+
+
+def parse_head(offset: int, data: bytes) -> FrameHead:
+    """Parse the head that data, read from that offset, begins with (MAX_HEAD bytes are always enough).
 
     Raises DamagedError where no valid head stands, LimitError for lengths beyond the format's, UnsupportedError for
     a required frame type this reader does not know.
@@ -64,11 +68,12 @@ def parse_head(data: bytes) -> FrameHead:
     stored, at = wire.parse_uvarint(data, at)
     decoded, at = wire.parse_uvarint(data, at)
     end = at + 8
-    if len(data) < end or wire.crc32(data[: at + 4]) != int.from_bytes(data[at + 4 : end], "little"):
+    if len(data) < end or _head_crc(offset, data[: at + 4]) != data[at + 4 : end]:
         raise DamagedError("a frame head's checksum does not match")
     type_ = data[2]
-    if stored > wire.MAX_BODY or decoded > wire.MAX_DECODED:
-        raise LimitError(f"a frame of {stored} bytes for {decoded}, more than {wire.MAX_BODY} for {wire.MAX_DECODED}")
+    largest = {CHUNK: wire.MAX_DECODED, INDEX: wire.MAX_INDEX}.get(type_, decoded)
+    if stored > wire.MAX_BODY or decoded > largest:
+        raise LimitError(f"a frame of {stored} bytes for {decoded}, more than {wire.MAX_BODY} for {largest}")
     if type_ not in (CHUNK, INDEX) and not type_ & OPTIONAL_BIT:
         raise UnsupportedError(f"frame type 0x{type_:02x} is not known to this lmarc")
     if type_ == CHUNK and (stored < CHECK_SIZE or decoded < 1):

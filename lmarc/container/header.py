@@ -115,7 +115,10 @@ def _parse(packed: bytes) -> Header:
     unknown = [name for name in requires if name not in KNOWN_FEATURES]
     if unknown:
         raise UnsupportedError(f"needs a feature this lmarc does not have: {', '.join(unknown)}")
-    return Header(writer, tuple(BackendRef.from_row(row) for row in rows), options)
+    backends = tuple(BackendRef.from_row(row) for row in rows)
+    if len({(ref.name, ref.version) for ref in backends}) < len(backends):
+        raise DamagedError("header: a backend is listed twice")
+    return Header(writer, backends, options)
 
 
 def _sorted(value: Any) -> Any:

@@ -14,6 +14,7 @@ HASH_SIZE = 32
 HARDLINK = 0
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", HARDLINK: "hardlink"}
 _MTIME_LIMIT = 1 << 63
+_OWNER_LIMIT = 1 << 32
 #: Most of an index is hashes: a higher level gains little, and on a large one takes longer than packing.
 _ZSTD_LEVEL = 19
 _ZSTD_LEVEL_LARGE = 3
@@ -47,7 +48,7 @@ class Member(NamedTuple):
     """One member as the index describes it. `mode` is st_mode with its type bits (0 in them: a hard link).
 
     `size`, `start`, `sparse` and `hash` belong to regular files, `target` to links. `sparse` alternates the length of
-    a hole and of the data behind it; None: no holes.
+    a hole and of the data behind it; None: no holes. `hash` is BLAKE3 of the stored content, the runs of data joined.
     """
 
     path: bytes
@@ -99,15 +100,15 @@ class IndexFrame:
             value.append({"segments": _deltas(self.segments)})
         return wire.pack_msgpack(value) + b"".join(member.hash for member in self.members if member.kind == "file")
 
-    def to_frame(self) -> tuple[bytes, bytes]:
-        """Head and body of the frame, zstd-compressed where that is smaller."""
+    def to_frame(self, offset: int) -> tuple[bytes, bytes]:
+        """Head and body of the frame at that offset, zstd-compressed where that is smaller."""
         plain = self.to_bytes()
-        if len(plain) > wire.MAX_DECODED:
-            raise LimitError(f"an index of {len(plain)} bytes, more than {wire.MAX_DECODED}")
+        if len(plain) > wire.MAX_INDEX:
+            raise LimitError(f"an index of {len(plain)} bytes, more than {wire.MAX_INDEX}")
         packed = zframe.compress(plain, _ZSTD_LEVEL if len(plain) < _LARGE_INDEX else _ZSTD_LEVEL_LARGE)
         if len(packed) < len(plain):
-            return frames.pack_frame(frames.INDEX, frames.INDEX_ZSTD, len(plain), packed)
-        return frames.pack_frame(frames.INDEX, frames.INDEX_PLAIN, len(plain), plain)
+            return frames.pack_frame(offset, frames.INDEX, frames.INDEX_ZSTD, len(plain), packed)
+        return frames.pack_frame(offset, frames.INDEX, frames.INDEX_PLAIN, len(plain), plain)
 
 
 def _deltas(values: Iterable[int]) -> list[int]:
@@ -176,11 +177,14 @@ def _parse_owner(row: Any) -> Owner:
     if type(row) is not list or len(row) not in (1, 2, 4):
         raise DamagedError("an owner is not [uid, uname, gid, gname]")
     uid, gid = row[0], row[2] if len(row) == 4 else row[0]
-    if not wire.is_uint(uid) or not wire.is_uint(gid):
+    if not all(wire.is_uint(number) and number < _OWNER_LIMIT for number in (uid, gid)):
         raise DamagedError("an owner has no valid number")
     uname = wire.from_text_or_bytes(row[1]) if len(row) > 1 else b""
     gname = wire.from_text_or_bytes(row[3]) if len(row) == 4 else uname
-    return Owner(uid, gid, uname, gname)
+    owner = Owner(uid, gid, uname, gname)
+    if _owner_row(owner) != row or (uname and not uid) or (gname and not gid):
+        raise DamagedError("an owner is not in its shortest form")
+    return owner
 
 
 def _parse_chunks(flat: list[Any], base: int) -> list[Chunk]:
@@ -190,7 +194,9 @@ def _parse_chunks(flat: list[Any], base: int) -> list[Chunk]:
     offset, start = 0, base
     for i in range(0, len(flat), 3):
         delta, size, codec = flat[i : i + 3]
-        if not 0 < size <= wire.MAX_DECODED or delta == 0:
+        if size > wire.MAX_DECODED:
+            raise LimitError(f"a chunk of {size} bytes, more than {wire.MAX_DECODED}")
+        if size == 0 or delta == 0:
             raise DamagedError("an index has a chunk of impossible size or place")
         offset += delta
         out.append(Chunk(offset, size, codec, start))
@@ -238,7 +244,7 @@ def _parse_file(path: bytes, row: list[Any], owner: Owner, options: Mapping[str,
     if sparse is not None:
         if type(sparse) is not list or len(sparse) % 2 or not all(map(wire.is_uint, sparse)):
             raise DamagedError("a file's holes are not pairs of integers")
-        if 0 in sparse[1::2] or sum(sparse) > size:
+        if 0 in sparse[1:] or sum(sparse) > size:
             raise DamagedError("a file's holes do not fit its size")
         sparse = tuple(sparse)
     member = Member(path, row[1], row[2], owner, size, start, hash=content_hash, sparse=sparse)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from lmarc.container import frames
+from lmarc.container import frames, wire
 from lmarc.container.header import Header, read_header
 from lmarc.container.index import Chunk, IndexFrame, Member, parse_index
 from lmarc.container.writer import TRAILER_MAGIC, TRAILER_SIZE
@@ -88,7 +88,7 @@ class ContainerReader:
         return self._head_at(chunk.offset).stored - frames.CHECK_SIZE
 
     def _head_at(self, offset: int) -> frames.FrameHead:
-        return frames.parse_head(self.read_at(offset, frames.MAX_HEAD))
+        return frames.parse_head(offset, self.read_at(offset, frames.MAX_HEAD))
 
     def _index_at(self, offset: int, end: int | None = None) -> IndexFrame:
         head = self._head_at(offset)
@@ -108,9 +108,13 @@ class ContainerReader:
             raise DamagedError("the trailer does not lead to an index")
         last = self._index_at(offset, end)
         segments = []
+        budget = wire.MAX_ALL_INDEXES
         for at in last.segments:
             if not self.frames_start <= at < offset:
                 raise DamagedError("an index names a checkpoint outside the archive")
+            budget -= self._head_at(at).decoded
+            if budget < 0:
+                raise LimitError(f"an index of more than {wire.MAX_ALL_INDEXES} bytes")
             segment = self._index_at(at)
             if segment.segments:
                 raise DamagedError("a checkpoint names checkpoints")

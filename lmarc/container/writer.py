@@ -10,6 +10,9 @@ from lmarc.container.index import Chunk, IndexFrame, Member
 
 TRAILER_MAGIC = b"\x8eZ"
 TRAILER_SIZE = 6
+#: What a number takes at most in msgpack, and a row besides its names, its hash and most owners included.
+_NUMBER_BYTES = 9
+_ROW_BYTES = 128
 
 
 class Sink(Protocol):
@@ -34,12 +37,13 @@ class ContainerWriter:
         self._chunks: list[Chunk] = []
         self._members: list[Member] = []
         self._segments: list[int] = []
+        self._index_bytes = 0
         self._write(header.to_bytes())
 
     @property
-    def pending_members(self) -> int:
-        """Members that are in no checkpoint yet."""
-        return len(self._members)
+    def pending_index(self) -> int:
+        """About how many bytes the index takes of what is in no checkpoint yet."""
+        return self._index_bytes
 
     @property
     def pending_content(self) -> int:
@@ -49,16 +53,19 @@ class ContainerWriter:
     def add_chunk(self, codec: int, size: int, check: bytes, payload: bytes) -> Chunk:
         """Write a chunk of size decoded bytes, coded by the backend at position codec."""
         chunk = Chunk(self.offset, size, codec, self.stream_end)
-        head, body = frames.pack_frame(frames.CHUNK, codec, size, check + payload)
+        head, body = frames.pack_frame(self.offset, frames.CHUNK, codec, size, check + payload)
         self._write(head)
         self._write(body)
         self._chunks.append(chunk)
+        self._index_bytes += 3 * _NUMBER_BYTES
         self.stream_end += size
         return chunk
 
     def add_member(self, member: Member) -> None:
         """Add a member, whose content, if it has any, is in chunks written by the time it is checkpointed."""
         self._members.append(member)
+        runs = len(member.sparse or ())
+        self._index_bytes += _ROW_BYTES + len(member.path) + len(member.target) + _NUMBER_BYTES * runs
 
     def checkpoint(self) -> None:
         """Write what has come since the last checkpoint as an index frame."""
@@ -73,11 +80,11 @@ class ContainerWriter:
         self._write(size.to_bytes(4, "little") + TRAILER_MAGIC)
 
     def _write_index(self, segments: list[int] | tuple[int, ...]) -> int:
-        head, body = IndexFrame(self._base, self._chunks, self._members, segments).to_frame()
+        head, body = IndexFrame(self._base, self._chunks, self._members, segments).to_frame(self.offset)
         self._write(head)
         self._write(body)
         self._base = self.stream_end
-        self._chunks, self._members = [], []
+        self._chunks, self._members, self._index_bytes = [], [], 0
         return len(head) + len(body)
 
     def _write(self, data: bytes) -> None:
