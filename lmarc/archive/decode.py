@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -46,27 +46,6 @@ class ChunkDecoder:
             raise DamagedError(f"chunk at {chunk.offset}: what backend {ref.name!r} decodes is not what was packed")
         return data
 
-    def decode_all(self, chunks: Iterable[Chunk], jobs: int) -> Iterator[tuple[Chunk, bytes | LmarcError]]:
-        """Decode chunks with so many threads; yield them in the order given, an error in place of lost content."""
-        waiting: deque[tuple[Chunk, Future[bytes]]] = deque()
-        pool = ThreadPoolExecutor(jobs, thread_name_prefix="lmarc-decode")
-        try:
-            for chunk in chunks:
-                waiting.append((chunk, pool.submit(self.decode, chunk)))
-                if len(waiting) > jobs:
-                    yield _result(*waiting.popleft())
-            while waiting:
-                yield _result(*waiting.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _result(chunk: Chunk, future: Future[bytes]) -> tuple[Chunk, bytes | LmarcError]:
-    try:
-        return chunk, future.result()
-    except LmarcError as error:
-        return chunk, error
-
 
 class MemberSink:
     """Takes a regular file's content as it is decoded and verifies it. Subclasses do something with it.
@@ -89,7 +68,7 @@ class MemberSink:
         """Complete the member. Does nothing here."""
 
     def discard(self) -> None:
-        """Forget the member. Does nothing here."""
+        """Forget the member, raising nothing. Does nothing here."""
 
     def write(self, data: memoryview) -> None:
         """Take the next piece of stored content, in order."""
@@ -109,7 +88,8 @@ class MemberSink:
     def write_whole(self, data: memoryview) -> None:
         """Take all of the content at once; the same as write() and close()."""
         if self.member.sparse is not None:
-            self.write(data)
+            if data:
+                self.write(data)
             self.close()
             return
         if blake3(data).digest() != self.member.hash:
@@ -125,108 +105,166 @@ class MemberSink:
         self.commit()
 
 
+class _Step(NamedTuple):
+    """One chunk, the members that lie wholly in it, and whether others need a part of it."""
+
+    chunk: Chunk
+    whole: list[Member]
+    is_shared: bool
+
+
+class _Decoded(NamedTuple):
+    """What came of a step: the content if it is shared, why there is none, and the members that failed."""
+
+    data: memoryview | None
+    error: LmarcError | None
+    failed: list[tuple[Member, Exception]]
+
+
 class Delivery:
-    """Decodes what a set of regular files needs, each chunk once, and feeds it to their sinks."""
+    """Decodes what a set of regular files needs, each chunk once, and feeds it to their sinks.
+
+    A file that lies in one chunk is delivered by the thread that decodes it, a longer one by the calling thread. The
+    calling thread alone talks to the observer.
+    """
 
     def __init__(self, decoder: ChunkDecoder, open_sink: Callable[[Member], MemberSink], observer: Observer) -> None:
         self._decoder = decoder
         self._open_sink = open_sink
         self._observer = observer
         self._open: dict[bytes, MemberSink] = {}
+        self._stopped = False
         self.failed: dict[bytes, Exception] = {}
 
     def run(self, members: Iterable[Member], jobs: int) -> None:
         """Deliver the members' content. What fails is in `failed` and told to the observer; the rest is complete."""
         files = sorted(members, key=lambda member: (member.start, member.end))
-        empty = [member for member in files if member.stored_size == 0]
+        for member in files:
+            if not member.stored_size:
+                self._settle(member, self._deliver_whole(member, memoryview(b"")))
         files = [member for member in files if member.stored_size]
-        needed = list(self._needed(files))
-        self._observer.found(len(files), sum(chunk.size for chunk in needed))
+        steps = list(self._steps(files))
+        self._observer.found(len(files), sum(step.chunk.size for step in steps))
         try:
-            for member in empty:
-                self._guard(member, self._deliver_empty, memoryview(b""))
-            self._deliver(files, needed, jobs)
+            for member, chunk, decoded in self._decode(steps, files, jobs):
+                self._deliver_part(member, chunk, decoded)
         finally:
+            self._stopped = True
             for sink in self._open.values():
                 sink.discard()
 
-    def _deliver(self, files: list[Member], needed: list[Chunk], jobs: int) -> None:
+    def _steps(self, files: list[Member]) -> Iterator[_Step]:
+        """The chunks needed, in order. Chunks and files are both in stream order: one pass over both."""
+        position = 0
+        spanning: list[Member] = []
+        for chunk in self._decoder.container.chunks:
+            whole: list[Member] = []
+            while position < len(files) and files[position].start < chunk.end:
+                member = files[position]
+                position += 1
+                if member.start >= chunk.start and member.end <= chunk.end:
+                    whole.append(member)
+                else:
+                    spanning.append(member)
+            is_shared = any(member.end > chunk.start for member in spanning)
+            spanning = [member for member in spanning if member.end > chunk.end]
+            if whole or is_shared:
+                yield _Step(chunk, whole, is_shared)
+
+    def _decode(self, steps: list[_Step], files: list[Member], jobs: int) -> Iterator[tuple[Member, Chunk, _Decoded]]:
+        """Run the steps; yield each long member with each of its chunks, in stream order."""
+        inside = {member.path for step in steps for member in step.whole}
+        spanning = [member for member in files if member.path not in inside]
         position = 0
         active: list[Member] = []
-        for chunk, data in self._decoder.decode_all(needed, jobs):
-            while position < len(files) and files[position].start < chunk.end:
-                active.append(files[position])
+        for step, decoded in self._run_steps(steps, jobs):
+            chunk = step.chunk
+            for member, error in decoded.failed:
+                self._settle(member, error)
+            for member in step.whole:
+                self._observer.member(member.path)
+            while position < len(spanning) and spanning[position].start < chunk.end:
+                active.append(spanning[position])
                 position += 1
-            view = memoryview(data) if isinstance(data, bytes) else None
             for member in active:
-                if view is None:
-                    self._fail(member, data if isinstance(data, LmarcError) else DamagedError("is lost"))
-                elif member.path not in self.failed:
-                    self._observer.member(member.path)
-                    piece = view[max(member.start - chunk.start, 0) : member.end - chunk.start]
-                    self._guard(member, self._step(member, chunk), piece)
+                yield member, chunk, decoded
             active = [member for member in active if member.end > chunk.end]
             self._observer.progress(chunk.size, 0)
-        for member in [*active, *files[position:]]:
-            self._fail(member, DamagedError("its content is missing"))
+        for member in [*active, *spanning[position:]]:
+            self._settle(member, DamagedError("its content is missing"))
 
-    def _needed(self, files: list[Member]) -> Iterator[Chunk]:
-        # Chunks are in stream order, and so are the files: one pass over both.
-        chunks = self._decoder.container.chunks
-        at = 0
-        for member in files:
-            while at < len(chunks) and chunks[at].end <= member.start:
-                at += 1
-            while at < len(chunks) and chunks[at].start < member.end:
-                yield chunks[at]
-                at += 1
-
-    def _step(self, member: Member, chunk: Chunk) -> Callable[[Member, memoryview], None]:
-        if member.start >= chunk.start:
-            return self._deliver_whole if member.end <= chunk.end else self._deliver_first
-        return self._deliver_last if member.end <= chunk.end else self._deliver_more
-
-    def _guard(self, member: Member, step: Callable[[Member, memoryview], None], data: memoryview) -> None:
+    def _run_steps(self, steps: list[_Step], jobs: int) -> Iterator[tuple[_Step, _Decoded]]:
+        waiting: deque[tuple[_Step, Future[_Decoded]]] = deque()
+        pool = ThreadPoolExecutor(jobs, thread_name_prefix="lmarc-decode")
         try:
-            step(member, data)
+            for step in steps:
+                waiting.append((step, pool.submit(self._work, step)))
+                if len(waiting) > jobs:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:
+            # After an interrupt nobody waits for a chunk that takes seconds.
+            pool.shutdown(wait=not waiting, cancel_futures=True)
+
+    def _work(self, step: _Step) -> _Decoded:
+        """What a worker does with a chunk."""
+        try:
+            data = memoryview(self._decoder.decode(step.chunk))
+        except LmarcError as error:
+            return _Decoded(None, error, [(member, error) for member in step.whole])
+        failed: list[tuple[Member, Exception]] = []
+        start = step.chunk.start
+        for member in step.whole:
+            if self._stopped:
+                break
+            problem = self._deliver_whole(member, data[member.start - start : member.end - start])
+            if problem is not None:
+                failed.append((member, problem))
+        return _Decoded(data if step.is_shared else None, None, failed)
+
+    def _deliver_whole(self, member: Member, data: memoryview) -> Exception | None:
+        sink: MemberSink | None = None
+        try:
+            sink = self._open_sink(member)
+            sink.write_whole(data)
         except (LmarcError, OSError) as error:
-            self._fail(member, error)
+            if sink is not None:
+                sink.discard()
+            return error
+        return None
 
-    def _deliver_empty(self, member: Member, _data: memoryview) -> None:
-        self._attach(member).close()
-        del self._open[member.path]
-
-    def _deliver_whole(self, member: Member, data: memoryview) -> None:
-        self._attach(member).write_whole(data)
-        del self._open[member.path]
-
-    def _deliver_first(self, member: Member, data: memoryview) -> None:
-        self._attach(member).write(data)
-
-    def _deliver_more(self, member: Member, data: memoryview) -> None:
-        sink = self._open.get(member.path)
-        if sink is None:
-            raise DamagedError("its beginning is missing")
-        sink.write(data)
-
-    def _deliver_last(self, member: Member, data: memoryview) -> None:
-        self._deliver_more(member, data)
-        self._open[member.path].close()
-        del self._open[member.path]
-
-    def _attach(self, member: Member) -> MemberSink:
-        sink = self._open[member.path] = self._open_sink(member)
-        return sink
-
-    def _fail(self, member: Member, error: Exception) -> None:
+    def _deliver_part(self, member: Member, chunk: Chunk, decoded: _Decoded) -> None:
         if member.path in self.failed:
+            return
+        if decoded.data is None:
+            self._settle(member, decoded.error or DamagedError("its content is missing"))
+            return
+        self._observer.member(member.path)
+        try:
+            if member.start >= chunk.start:
+                self._open[member.path] = self._open_sink(member)
+            sink = self._open.get(member.path)
+            if sink is None:
+                raise DamagedError("its beginning is missing")
+            sink.write(decoded.data[max(member.start - chunk.start, 0) : member.end - chunk.start])
+            if member.end <= chunk.end:
+                sink.close()
+                del self._open[member.path]
+        except (LmarcError, OSError) as error:
+            self._settle(member, error)
+
+    def _settle(self, member: Member, error: Exception | None) -> None:
+        """Record how a member ended, if it failed."""
+        if error is None or member.path in self.failed:
             return
         self.failed[member.path] = error
         self._observer.failed(member.path, error)
         sink = self._open.pop(member.path, None)
         if sink is not None:
-            with suppress(OSError):
-                sink.discard()
+            sink.discard()
 
 
 def describe(path: bytes, error: Exception) -> str:

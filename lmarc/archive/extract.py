@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Extractor:
         self._root = root
         self._options = options
         self._observer = observer
+        # Directory descriptors are shared and closed when many are open: whoever uses one holds this.
+        self._lock = threading.Lock()
         self.result = ExtractResult()
 
     def run(self, members: Iterable[Member], everything: Iterable[Member], jobs: int) -> ExtractResult:
@@ -81,7 +84,8 @@ class Extractor:
                 if member.path not in self.result.failed:
                     self._guard(member, self._finish_directory)
         finally:
-            self._target.close()
+            with self._lock:
+                self._target.close()
         done = [member for member in chosen if member.path not in self.result.failed]
         self.result.members = len(done)
         self.result.content = sum(member.size for member in done)
@@ -166,7 +170,7 @@ class Extractor:
             above, name = self._target.parent(member.path)
             temporary = self._target.temporary_name()
             os.link(source, temporary, src_dir_fd=source_above, dst_dir_fd=above, follow_symlinks=False)
-            self.put_in_place(above, temporary, name)
+            self.put_in_place(above, name, temporary)
             # Renaming a name onto another of the same file does nothing and leaves both.
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=above)
@@ -182,22 +186,29 @@ class Extractor:
                 uid, gid = number_of(member.owner)
                 os.chown(temporary, uid, gid, dir_fd=above, follow_symlinks=False)
             os.utime(temporary, ns=(member.mtime_ns, member.mtime_ns), dir_fd=above, follow_symlinks=False)
-            self.put_in_place(above, temporary, name)
+            self.put_in_place(above, name, temporary)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=above)
             raise
 
     def create(self, member: Member) -> tuple[int, bytes]:
-        """A new file beside where the member goes: its descriptor and its name."""
-        temporary = self._target.temporary_name()
-        return os.open(temporary, _CREATE, 0o600, dir_fd=self.parent(member)), temporary
+        """A new file beside where the member goes: its descriptor and its name. From any thread."""
+        with self._lock:
+            temporary = self._target.temporary_name()
+            return os.open(temporary, _CREATE, 0o600, dir_fd=self._target.parent(member.path)[0]), temporary
 
-    def parent(self, member: Member) -> int:
-        """The descriptor of the directory a member is in."""
-        return self._target.parent(member.path)[0]
+    def finish(self, member: Member, temporary: bytes) -> None:
+        """Give a complete file its name. From any thread."""
+        with self._lock:
+            self.put_in_place(*self._target.parent(member.path), temporary)
 
-    def put_in_place(self, above: int, temporary: bytes, name: bytes) -> None:
+    def remove(self, member: Member, temporary: bytes) -> None:
+        """Remove an incomplete file. From any thread."""
+        with self._lock, suppress(OSError):
+            os.unlink(temporary, dir_fd=self._target.parent(member.path)[0])
+
+    def put_in_place(self, above: int, name: bytes, temporary: bytes) -> None:
         """Give a complete file its name. Replaces only where that was asked for."""
         try:
             os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
@@ -236,12 +247,11 @@ class FileSink(MemberSink):
         self._extractor.restore(self._fd, self.member)
         os.close(self._fd)
         self._fd = -1
-        name = self.member.path.rpartition(b"/")[2]
-        self._extractor.put_in_place(self._extractor.parent(self.member), self._temporary, name)
+        self._extractor.finish(self.member, self._temporary)
 
     def discard(self) -> None:
         """Remove the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        os.unlink(self._temporary, dir_fd=self._extractor.parent(self.member))
+        self._extractor.remove(self.member, self._temporary)

@@ -40,5 +40,5 @@ def _number(look_up: Callable[[], int], name: bytes, number: int) -> int:
         return number
     try:
         return look_up()
-    except KeyError:
+    except (KeyError, ValueError):
         return number

@@ -98,7 +98,7 @@ class Packer:
 
     def abandon(self) -> None:
         """Stop the workers after a failure; what has been written is of no use."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _pack_batch(self, batch: list[Source]) -> None:
         files: list[Source] = []

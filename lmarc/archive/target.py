@@ -33,6 +33,7 @@ class Target:
             os.close(fd)
         self._open.clear()
         os.close(self._root)
+        self._root = -1
 
     def directory(self, path: bytes, *, create: bool = True) -> int:
         """A descriptor of a directory below the root, good until the next call.
@@ -40,6 +41,8 @@ class Target:
         Missing directories are made with mode 0700, whoever asked for them sets the mode later. Raises
         UnsafeMemberError where something else than a directory stands in the way.
         """
+        if self._root < 0:
+            raise OSError(errno.EBADF, "extraction has ended")
         if not path:
             return self._root
         fd = self._open.get(path)

@@ -82,8 +82,11 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.showwarning = _show_warning
+    code = 0
     try:
         app()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
     except _Interrupted:
         _finish(EXIT_INTERRUPTED, "interrupted; nothing incomplete was left behind, the same command starts again")
     except LmarcError as error:
@@ -91,12 +94,12 @@ def main() -> NoReturn:
     except BrokenPipeError:
         # Whoever read our output has gone; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = 1
     except OSError as error:
         _finish(1, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     except MemoryError:
         _finish(1, "out of memory (fewer --jobs need less)")
-    sys.exit(0)
+    _exit(code)
 
 
 def _allow_many_files() -> None:
@@ -108,9 +111,15 @@ def _allow_many_files() -> None:
 
 
 def _finish(code: int, message: str) -> NoReturn:
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
     from lmarc.archive.paths import escape
 
     print(f"lmarc: {escape(message)}", file=sys.stderr)
-    sys.exit(code)
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    """End at once: nobody waits for a worker that is in the middle of a chunk, nor for memory to be given back."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

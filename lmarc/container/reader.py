@@ -144,7 +144,8 @@ class ContainerReader:
         for index in sorted(indexes, key=lambda index: index.base):
             for chunk in index.chunks:
                 known = self.chunks[-1].end if self.chunks else 0
-                if chunk.start >= known and chunk.codec < len(self.header.backends) and chunk.offset not in seen:
+                is_inside = self.frames_start <= chunk.offset < self.size and chunk.codec < len(self.header.backends)
+                if is_inside and chunk.start >= known and chunk.offset not in seen:
                     seen.add(chunk.offset)
                     self.chunks.append(chunk)
         paths: set[bytes] = set()

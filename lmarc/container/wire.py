@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,7 @@ MAX_PATH = 65_535
 MAX_ZSTD_WINDOW = 1 << 27
 MAX_UVARINT_BYTES = 9
 MAX_NESTING = 16
+_SCALARS = frozenset({int, str, bytes})
 
 crc32 = zlib.crc32
 
@@ -79,7 +81,8 @@ def parse_msgpack_prefix(data: bytes) -> tuple[Any, bytes]:
         unpacker.feed(data)
         value = unpacker.unpack()
         end = unpacker.tell()
-        if _depth_exceeds(value, MAX_NESTING) or msgpack.packb(value, use_bin_type=True) != data[:end]:
+        _check_types((value,), 0)
+        if msgpack.packb(value, use_bin_type=True) != data[:end]:
             raise DamagedError("a msgpack value is not canonical")
     except DamagedError:
         raise
@@ -95,29 +98,23 @@ def _sorted_map(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     encoded = [key.encode() for key in keys]
     if any(a >= b for a, b in pairwise(encoded)):
         raise DamagedError("map keys are not sorted")
-    for _, value in pairs:
-        _check_types(value)
     return dict(pairs)
-
-
-def _check_types(value: Any) -> None:
-    """Known positions are checked where they are read; this is for maps, whose unknown values nobody reads."""
-    if isinstance(value, list):
-        for item in value:
-            _check_types(item)
-    elif value is None or isinstance(value, (float, bool)):
-        raise DamagedError("a msgpack value of a type the format does not use")
 
 
 def _no_extension(code: int, _data: bytes) -> None:
     raise DamagedError(f"msgpack extension type {code}")
 
 
-def _depth_exceeds(value: Any, limit: int) -> bool:
-    items = value if isinstance(value, list) else value.values() if isinstance(value, dict) else None
-    if items is None:
-        return False
-    return limit == 0 or any(_depth_exceeds(item, limit - 1) for item in items if isinstance(item, (list, dict)))
+def _check_types(items: Iterable[Any], depth: int) -> None:
+    """Raise DamagedError unless all is int, str, bytes, list or dict and at most MAX_NESTING deep."""
+    for item in items:
+        kind = type(item)
+        if kind is list or kind is dict:
+            if depth == MAX_NESTING:
+                raise DamagedError(f"a msgpack value is nested more than {MAX_NESTING} deep")
+            _check_types(item if kind is list else item.values(), depth + 1)
+        elif kind not in _SCALARS:
+            raise DamagedError("a msgpack value of a type the format does not use")
 
 
 def to_text_or_bytes(value: bytes) -> str | bytes:
