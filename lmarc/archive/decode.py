@@ -196,6 +196,7 @@ class Delivery:
     def _run_steps(self, steps: list[_Step], jobs: int) -> Iterator[tuple[_Step, _Decoded]]:
         waiting: deque[tuple[_Step, Future[_Decoded]]] = deque()
         pool = ThreadPoolExecutor(jobs, thread_name_prefix="lmarc-decode")
+        is_done = False
         try:
             for step in steps:
                 waiting.append((step, pool.submit(self._work, step)))
@@ -205,9 +206,10 @@ class Delivery:
             while waiting:
                 done, future = waiting.popleft()
                 yield done, future.result()
+            is_done = True
         finally:
             # After an interrupt nobody waits for a chunk that takes seconds.
-            pool.shutdown(wait=not waiting, cancel_futures=True)
+            pool.shutdown(wait=is_done, cancel_futures=True)
 
     def _work(self, step: _Step) -> _Decoded:
         """What a worker does with a chunk."""

@@ -13,8 +13,8 @@ from lmarc.archive.read import Archive, MemberInfo
 from lmarc.errors import DamagedError, LmarcError
 
 _TYPE_BITS = {"file": stat.S_IFREG, "hardlink": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK}
-#: Which of several failures gives the exit code, the first that occurred.
-_PRECEDENCE = (11, 16, 13, 14, 15, 17, 1)
+#: Which of several failures gives the exit code; others count as plain failure.
+_PRECEDENCE = (11, 16, 13, 14, 15, 17)
 
 
 def size(count: float) -> str:
@@ -103,7 +103,7 @@ def failures(failed: dict[str, Exception]) -> list[dict[str, str]]:
 def exit_code(errors: list[Exception]) -> int:
     """The exit code for what went wrong; 0 if nothing did."""
     codes = {error.exit_code if isinstance(error, LmarcError) else 1 for error in errors}
-    return next((code for code in _PRECEDENCE if code in codes), 0)
+    return next((code for code in _PRECEDENCE if code in codes), min(codes, default=0))
 
 
 def damage(archive: Archive) -> list[Exception]:
