@@ -60,6 +60,7 @@ class MemberSink:
         self._offset = 0
         self._runs = iter(member.sparse or ())
         self._left = member.stored_size if member.sparse is None else 0
+        self._missing = member.stored_size
 
     def put(self, data: memoryview, offset: int) -> None:
         """Take data that belongs at offset. Does nothing here."""
@@ -83,6 +84,7 @@ class MemberSink:
             self.put(piece, self._offset)
             self._offset += len(piece)
             self._left -= len(piece)
+            self._missing -= len(piece)
             data = data[len(piece) :]
 
     def write_whole(self, data: memoryview) -> None:
@@ -92,7 +94,7 @@ class MemberSink:
                 self.write(data)
             self.close()
             return
-        if blake3(data).digest() != self.member.hash:
+        if len(data) != self.member.size or blake3(data).digest() != self.member.hash:
             raise DamagedError("its content does not match its hash")
         self.put(data, 0)
         self.commit()
@@ -100,6 +102,8 @@ class MemberSink:
     def close(self) -> None:
         """Verify the content and commit. Raises DamagedError if it is not what was packed."""
         hasher = self._hasher or blake3()
+        if self._missing:
+            raise DamagedError("its content is missing")
         if hasher.digest() != self.member.hash:
             raise DamagedError("its content does not match its hash")
         self.commit()

@@ -65,7 +65,7 @@ class Extractor:
         chosen = [member for member in chosen if member.path not in self.result.failed]
         self._target = Target(self._root)
         try:
-            chosen = self._without_existing(chosen)
+            chosen = [member for member in self._without_existing(chosen) if member.path not in self.result.failed]
             directories = [member for member in chosen if member.kind == "dir"]
             if self._options.force:
                 for member in directories:
@@ -100,7 +100,7 @@ class Extractor:
         for member in members:
             top = member.path.partition(b"/")[0]
             if top not in tops:
-                tops[top] = self._target.existing(top) is not None
+                tops[top] = self._exists(top)
             if not tops[top] or not self._is_in_the_way(member):
                 out.append(member)
             elif self._options.skip_existing:
@@ -112,17 +112,23 @@ class Extractor:
                 )
         return out
 
+    def _exists(self, top: bytes) -> bool:
+        try:
+            return self._target.existing(top) is not None
+        except OSError:
+            # Whatever it is, the members concerned will fail with it, and only they.
+            return True
+
     def _is_in_the_way(self, member: Member) -> bool:
         try:
             info = self._target.existing(member.path)
-        except UnsafeMemberError as error:
+        except (LmarcError, OSError) as error:
             self._fail(member.path, error)
             return False
         return info is not None and not (member.kind == "dir" and stat.S_ISDIR(info.st_mode))
 
     def _resolve(self, chosen: list[Member], everything: list[Member]) -> tuple[list[Member], list[Member]]:
         """Regular files to write and hard links to make; a link whose file is not among them becomes a file."""
-        chosen = [member for member in chosen if member.path not in self.result.failed]
         files = {member.path: member for member in chosen if member.kind == "file"}
         links: list[Member] = []
         hardlinks = [member for member in chosen if member.kind == "hardlink"]

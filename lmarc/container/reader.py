@@ -36,6 +36,8 @@ class ContainerReader:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._starts: list[int] = []
+        self._block_start = 0
+        self._block = b""
 
     @classmethod
     def open(cls, file: BinaryIO) -> ContainerReader:
@@ -162,9 +164,15 @@ class ContainerReader:
     def _walk(self) -> list[IndexFrame]:
         """All valid index frames, by walking frames and searching for the next one where the chain breaks."""
         out = []
+        # Heads made to overlap would have the same bytes checked again and again.
+        budget = 2 * self.size
         for offset, head in self.walk_frames():
             if head.type != frames.INDEX:
                 continue
+            budget -= head.stored + head.decoded
+            if budget < -wire.MAX_INDEX:
+                self.damage.append("too many index frames for an archive of this size; the rest is not looked at")
+                break
             try:
                 body = self.read_at(offset + head.size, head.stored)
                 frames.verify_body(head, body)
@@ -176,10 +184,16 @@ class ContainerReader:
     def walk_frames(self) -> Iterator[tuple[int, frames.FrameHead]]:
         """Every frame with a valid head, in file order, found without the index."""
         at: int | None = self.frames_start
+        # By chance, sync bytes stand in 65,536 bytes once. Many more were put there to keep a reader busy.
+        false_syncs = 10_000 + (self.size >> 12)
         while at is not None:
             try:
                 head = self._head_at(at)
             except (DamagedError, LimitError, UnsupportedError):
+                false_syncs -= 1
+                if false_syncs < 0:
+                    self.damage.append("too many places that look like frames and are none; the rest is not looked at")
+                    return
                 at = self._next_sync(at + 1)
                 continue
             yield at, head
@@ -191,11 +205,13 @@ class ContainerReader:
 
     def _next_sync(self, at: int) -> int | None:
         while at < self.size:
-            block = self.read_at(at, _SEARCH_BLOCK)
-            found = block.find(frames.SYNC)
+            # The block is kept: where sync bytes are dense, each search would read it again.
+            if not self._block_start <= at < self._block_start + len(self._block) - 1:
+                self._block_start, self._block = at, self.read_at(at, _SEARCH_BLOCK)
+            found = self._block.find(frames.SYNC, at - self._block_start)
             if found >= 0:
-                return at + found
-            at += max(len(block) - 1, 1)
+                return self._block_start + found
+            at = self._block_start + max(len(self._block) - 1, 1)
         return None
 
 
