@@ -2,8 +2,8 @@
 
     python benchmarks/chunk_sizes.py DIR [--backend cm] [--sizes 1 2 4 8 16]
 
-For each size in MiB: bytes of the archive, relative to the largest size, and the seconds it takes to decode the largest chunk,
-which is what reading one byte of one member costs at most.
+For each size in MiB: bytes of the archive, relative to the largest size, and the seconds it takes to decode the largest
+chunk, which is what reading one byte of one member costs at most.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Iterable
@@ -15,6 +16,11 @@ _SNIFF = 4096
 _MIN_SNIFF = 512
 #: A sample of which deflate-like coding saves less than this share counts as compressed already.
 _INCOMPRESSIBLE = 0.95
+#: Text in an 8-bit encoding has at least this share of ASCII.
+_MIN_ASCII = 0.7
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\b\x1b"))
+_CONTINUATION = bytes(range(0x80, 0xC0))
+_HIGH = bytes(range(0x80, 0x100))
 
 
 class Kind(IntEnum):
@@ -91,14 +97,19 @@ def _sniff(source: Source) -> Kind:
 
 def kind_of_sample(sample: bytes) -> Kind:
     """PROSE for what reads as text, PACKED for what does not compress, BINARY for the rest."""
-    if b"\0" not in sample:
-        try:
-            # The sample may begin and end within a character.
-            sample[4:-4].decode()
-            return Kind.PROSE
-        except UnicodeDecodeError as error:
-            if error.start > len(sample) // 2 or error.end - error.start > 4:
-                return Kind.PROSE
+    if _is_text(sample):
+        return Kind.PROSE
     import zlib
 
     return Kind.PACKED if len(zlib.compress(sample, 1)) > len(sample) * _INCOMPRESSIBLE else Kind.BINARY
+
+
+def _is_text(sample: bytes) -> bool:
+    """UTF-8, whose first and last character the sample may cut, or an 8-bit encoding: mostly letters, no controls."""
+    if sample.translate(None, _CONTROLS) != sample:
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(sample.lstrip(_CONTINUATION))
+        return True
+    except UnicodeDecodeError:
+        return len(sample.translate(None, _HIGH)) > len(sample) * _MIN_ASCII
