@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from lmarc.archive.filters import Filters
 from lmarc.archive.jobs import default_jobs
 from lmarc.archive.observer import Observer
 from lmarc.archive.pack import Packer, PackResult
+from lmarc.archive.paths import display, parents, why_unsafe
 from lmarc.archive.presets import DEFAULT_PRESET, resolve
 from lmarc.archive.save import SaveFile
 from lmarc.archive.walk import Roots, Source, Walker
@@ -69,13 +71,27 @@ def pack_sources(
     with _destination(output, force) as (sink, leave_out), Roots() as roots:
         packer = new_packer(sink, preset, backend, jobs, observer)
         try:
-            packer.pack(find_sources(roots, paths, listed, filters, packer.observer, leave_out))
+            sources = find_sources(roots, paths, listed, filters, packer.observer, leave_out)
+            packer.pack(sources if stream is None else _beside(stream[0], sources))
             if stream is not None:
                 packer.pack_stream(stream[0], stream[1], stream[2])
             return packer.finish()
         except BaseException:
             packer.abandon()
             raise
+
+
+def _beside(stream: bytes, sources: Iterable[Source]) -> Iterator[Source]:
+    """Pass sources on. Raises UsageError where the stream's member cannot be in one archive with them."""
+    reason = why_unsafe(stream)
+    if reason:
+        raise UsageError(f"{display(stream)} is no name for standard input: {reason}")
+    above = set(parents(stream))
+    for source in sources:
+        is_in_the_way = source.path in above and not stat.S_ISDIR(source.stat.st_mode)
+        if source.path == stream or is_in_the_way or source.path.startswith(stream + b"/"):
+            raise UsageError(f"{display(stream)} would be in the archive twice: give standard input another name")
+        yield source
 
 
 def find_sources(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lmarc.errors import UsageError
+
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
@@ -47,7 +49,7 @@ class IgnoreChain:
 
     def below(self, directory: bytes, text: bytes | None) -> IgnoreChain:
         """The chain for a subdirectory, whose own .gitignore has that text, if it has one."""
-        return IgnoreChain(directory, None if text is None else _spec(os.fsdecode(text).splitlines()), self)
+        return IgnoreChain(directory, None if text is None else _lenient_spec(os.fsdecode(text).splitlines()), self)
 
     def ignores(self, path: bytes, is_dir: bool) -> bool:
         """Whether git would ignore the path; .git itself is ignored too."""
@@ -67,4 +69,23 @@ class IgnoreChain:
 def _spec(lines: Sequence[str]) -> GitIgnoreSpec:
     from pathspec import GitIgnoreSpec
 
-    return GitIgnoreSpec.from_lines(lines)
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise UsageError(f"a pattern cannot be read: {error}") from error
+
+
+def _lenient_spec(lines: Sequence[str]) -> GitIgnoreSpec:
+    """As git does: a line that means nothing is passed over."""
+    try:
+        return _spec(lines)
+    except UsageError:
+        return _spec([line for line in lines if _is_readable(line)])
+
+
+def _is_readable(line: str) -> bool:
+    try:
+        _spec([line])
+    except UsageError:
+        return False
+    return True

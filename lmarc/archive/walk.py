@@ -50,7 +50,7 @@ class Walker:
         self._observer = observer
         self._leave_out = frozenset(leave_out)
         self._walked: set[bytes] = set()
-        self._listed: set[bytes] = set()
+        self._above: set[bytes] = set()
         self._filters_nothing = filters == Filters()
 
     def walk(self, points: Iterable[StartPoint]) -> Iterator[Source]:
@@ -59,25 +59,36 @@ class Walker:
         Raises UsageError where two start points would give the same member.
         """
         for point in points:
-            above = [point.path, *parents(point.path)]
-            if not self._walked.isdisjoint(above) or any(point.path in parents(path) for path in self._walked):
-                raise UsageError(f"{display(point.path)} would be in the archive twice")
+            lineage = {point.path, *parents(point.path), b""}
+            if point.path in self._above or not self._walked.isdisjoint(lineage):
+                raise UsageError(f"{display(point.path or b'.')} would be in the archive twice")
             self._walked.add(point.path)
+            self._above |= lineage
             source = self._look(point)
             if source is not None:
                 yield from self._tree(source)
 
     def walk_listed(self, points: Iterable[StartPoint]) -> Iterator[Source]:
-        """Yield what the points name, without what is below; each once, and not what walk() has been through."""
+        """Yield what the points name, without what is below; each once, and not what walk() has been through.
+
+        What lies below something listed that is not a directory was reached through a link: it is reported as skipped.
+        """
+        listed: dict[bytes, bool] = {}
+        above: set[bytes] = set()
         for point in points:
-            if not point.path or not self._walked.isdisjoint([point.path, *parents(point.path)]):
+            lineage = [*parents(point.path), b""]
+            if not point.path or point.path in listed or not self._walked.isdisjoint([point.path, *lineage]):
                 continue
-            if point.path in self._listed:
-                continue
-            self._listed.add(point.path)
             source = self._look(point)
-            if source is not None and self._is_wanted(source):
-                yield source
+            if source is None or not self._is_wanted(source):
+                continue
+            is_directory = stat.S_ISDIR(source.stat.st_mode)
+            if any(listed.get(path) is False for path in lineage) or (not is_directory and point.path in above):
+                self._observer.skipped(point.path, "is listed both as a link and as what it leads to")
+                continue
+            listed[point.path] = is_directory
+            above.update(lineage)
+            yield source
 
     def _look(self, point: StartPoint) -> Source | None:
         try:
