@@ -59,14 +59,19 @@ class Walker:
         Raises UsageError where two start points would give the same member.
         """
         for point in points:
-            lineage = {point.path, *parents(point.path), b""}
-            if point.path in self._above or not self._walked.isdisjoint(lineage):
-                raise UsageError(f"{display(point.path or b'.')} would be in the archive twice")
-            self._walked.add(point.path)
-            self._above |= lineage
+            if point.path:
+                self._claim(point.path)
             source = self._look(point)
             if source is not None:
                 yield from self._tree(source)
+
+    def _claim(self, path: bytes) -> None:
+        """Note that a path and all below it are being walked. Raises UsageError if some of that was before."""
+        lineage = {path, *parents(path)}
+        if path in self._above or not self._walked.isdisjoint(lineage):
+            raise UsageError(f"{display(path)} would be in the archive twice")
+        self._walked.add(path)
+        self._above |= lineage
 
     def walk_listed(self, points: Iterable[StartPoint]) -> Iterator[Source]:
         """Yield what the points name, without what is below; each once, and not what walk() has been through.
@@ -76,7 +81,7 @@ class Walker:
         listed: dict[bytes, bool] = {}
         above: set[bytes] = set()
         for point in points:
-            lineage = [*parents(point.path), b""]
+            lineage = list(parents(point.path))
             if not point.path or point.path in listed or not self._walked.isdisjoint([point.path, *lineage]):
                 continue
             source = self._look(point)
@@ -140,6 +145,9 @@ class Walker:
         finally:
             os.close(fd)
         out.sort(key=lambda source: source.path)
+        if not directory.path:
+            for source in out:
+                self._claim(source.path)
         return iter(out), ignores
 
     def _add_entry(
