@@ -65,9 +65,10 @@ def _facts(source: Archive) -> dict[str, Any]:
 
 
 def _print(facts: dict[str, Any]) -> None:
+    from lmarc.archive.paths import escape
     from lmarc.cli import render
 
-    print(f"format    {facts['format']}, written by lmarc {facts['writer']}")
+    print(f"format    {facts['format']}, written by lmarc {escape(facts['writer'])}")
     members = ", ".join(f"{count} {kind}" for kind, count in facts["members"].items())
     print(f"members   {members or 'none'}")
     share = f", {8 * facts['size'] / facts['content']:.3f} bits per byte" if facts["content"] else ""

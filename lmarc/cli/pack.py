@@ -60,6 +60,7 @@ def pack(
     """
     from lmarc import packing
     from lmarc.archive.filters import Filters
+    from lmarc.archive.paths import escape
     from lmarc.cli import render
     from lmarc.cli.progress import Reporter, ratio, summary
 
@@ -90,7 +91,10 @@ def pack(
     else:
         sizes = ratio(result.content, result.stored)
         more = f", {result.skipped} skipped" if result.skipped else ""
-        summary(f"{target}: {result.members} members, {sizes}, {render.duration(reporter.elapsed)}{more}", quiet=quiet)
+        summary(
+            f"{escape(target)}: {result.members} members, {sizes}, {render.duration(reporter.elapsed)}{more}",
+            quiet=quiet,
+        )
     if result.skipped:
         raise typer.Exit(EXIT_SKIPPED)
 
