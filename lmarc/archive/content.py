@@ -14,10 +14,9 @@ from blake3 import blake3
 
 from lmarc.archive import fs
 from lmarc.archive.walk import Source
+from lmarc.container.wire import MAX_RUNS
 
 _BLOCK = 1 << 20
-#: More runs than this of data between holes are not worth their place in the index.
-_MAX_RUNS = 32_768
 #: st_blocks counts these.
 _STAT_BLOCK = 512
 
@@ -196,11 +195,11 @@ def _data_runs(fd: int, size: int) -> list[Run] | None:
 
 
 def _joined(runs: list[Run]) -> list[Run]:
-    """At most _MAX_RUNS runs: where there are more, the smallest holes between them become data."""
-    if len(runs) <= _MAX_RUNS:
+    """At most MAX_RUNS runs: where there are more, the smallest holes between them become data."""
+    if len(runs) <= MAX_RUNS:
         return runs
     gaps = sorted(range(1, len(runs)), key=lambda i: runs[i][0] - sum(runs[i - 1]), reverse=True)
-    begins = [0, *sorted(gaps[: _MAX_RUNS - 1]), len(runs)]
+    begins = [0, *sorted(gaps[: MAX_RUNS - 1]), len(runs)]
     return [(runs[i][0], sum(runs[j - 1]) - runs[i][0]) for i, j in pairwise(begins)]
 
 

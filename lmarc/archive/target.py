@@ -22,7 +22,6 @@ class Target:
         os.makedirs(root, exist_ok=True)
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: OrderedDict[bytes, int] = OrderedDict()
-        self._entered: set[bytes] = set()
         self._max_open = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
         self._token = os.urandom(4).hex().encode()
         self._count = 0
@@ -86,11 +85,10 @@ class Target:
         return b"", self._root
 
     def _enter(self, fd: int, name: bytes, path: bytes, create: bool) -> int:
-        if create and path not in self._entered:
-            # Most directories are new: making one first saves asking.
+        if create:
+            # Most directories that are not open are new: making one first saves asking.
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=fd)
-            self._entered.add(path)
         try:
             return os.open(name, _OPEN, dir_fd=fd)
         except OSError as error:

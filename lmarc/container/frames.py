@@ -16,6 +16,8 @@ CHECK_SIZE = 8
 INDEX_PLAIN = 0
 INDEX_ZSTD = 1
 
+#: No chunk's frame is smaller: a head of one-byte numbers, and the check.
+MIN_CHUNK_FRAME = 2 + 1 + 3 + 8 + CHECK_SIZE
 #: No head is longer: sync, type, three uvarints, two CRCs.
 MAX_HEAD = 2 + 1 + 3 * wire.MAX_UVARINT_BYTES + 8
 
@@ -71,7 +73,7 @@ def parse_head(offset: int, data: bytes) -> FrameHead:
     if len(data) < end or _head_crc(offset, data[: at + 4]) != data[at + 4 : end]:
         raise DamagedError("a frame head's checksum does not match")
     type_ = data[2]
-    largest = {CHUNK: wire.MAX_DECODED, INDEX: wire.MAX_INDEX}.get(type_, decoded)
+    largest = {CHUNK: wire.MAX_DECODED, INDEX: largest_index(stored)}.get(type_, decoded)
     if stored > wire.MAX_BODY or decoded > largest:
         raise LimitError(f"a frame of {stored} bytes for {decoded}, more than {wire.MAX_BODY} for {largest}")
     if type_ not in (CHUNK, INDEX) and not type_ & OPTIONAL_BIT:
@@ -79,6 +81,11 @@ def parse_head(offset: int, data: bytes) -> FrameHead:
     if type_ == CHUNK and (stored < CHECK_SIZE or decoded < 1):
         raise DamagedError("a chunk without content")
     return FrameHead(type_, codec, stored, decoded, int.from_bytes(data[at : at + 4], "little"), end)
+
+
+def largest_index(stored: int) -> int:
+    """The largest index that a frame body of that size may decode to."""
+    return min(wire.MAX_INDEX, wire.MAX_INDEX_RATIO * stored + wire.MAX_INDEX_FREE)
 
 
 def verify_body(head: FrameHead, body: bytes) -> None:

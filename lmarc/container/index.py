@@ -16,8 +16,8 @@ _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", HA
 _MTIME_LIMIT = 1 << 63
 _OWNER_LIMIT = 1 << 32
 #: Most of an index is hashes: a higher level gains little, and on a large one takes longer than packing.
-_ZSTD_LEVEL = 19
-_ZSTD_LEVEL_LARGE = 3
+_ZSTD_LEVELS = (19, 1, -10, -100)
+_ZSTD_LEVELS_LARGE = (3, 1, -10, -100)
 _LARGE_INDEX = 1 << 15
 
 
@@ -105,10 +105,20 @@ class IndexFrame:
         plain = self.to_bytes()
         if len(plain) > wire.MAX_INDEX:
             raise LimitError(f"an index of {len(plain)} bytes, more than {wire.MAX_INDEX}")
-        packed = zframe.compress(plain, _ZSTD_LEVEL if len(plain) < _LARGE_INDEX else _ZSTD_LEVEL_LARGE)
+        packed = _compress(plain)
         if len(packed) < len(plain):
             return frames.pack_frame(offset, frames.INDEX, frames.INDEX_ZSTD, len(plain), packed)
         return frames.pack_frame(offset, frames.INDEX, frames.INDEX_PLAIN, len(plain), plain)
+
+
+def _compress(plain: bytes) -> bytes:
+    """A zstd frame, less well compressed where a reader would take it for a bomb."""
+    packed = plain
+    for level in _ZSTD_LEVELS if len(plain) < _LARGE_INDEX else _ZSTD_LEVELS_LARGE:
+        packed = zframe.compress(plain, level)
+        if len(plain) <= frames.largest_index(len(packed)):
+            return packed
+    return plain
 
 
 def _deltas(values: Iterable[int]) -> list[int]:
@@ -152,9 +162,13 @@ def parse_index(head: frames.FrameHead, body: bytes) -> IndexFrame:
         raise DamagedError("an index has parts of the wrong type")
     if len(value) == 5 and (type(options) is not dict or not options):
         raise DamagedError("an index's options are not a map")
+    if len(owner_rows) > len(rows):
+        raise DamagedError("an index has more owners than members")
     owners = [_parse_owner(row) for row in owner_rows]
+    if len(set(owners)) < len(owners):
+        raise DamagedError("an owner stands twice in an index")
     hash_of = (hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE))
-    members = [_parse_member(row, owners, hash_of) for row in rows]
+    members = _parse_members(rows, owners, hash_of)
     if len(hashes) % HASH_SIZE or next(hash_of, None) is not None:
         raise DamagedError("an index does not hold one hash for each file")
     return IndexFrame(base, _parse_chunks(flat, base), members, _parse_segments(options))
@@ -188,15 +202,17 @@ def _parse_owner(row: Any) -> Owner:
 
 
 def _parse_chunks(flat: list[Any], base: int) -> list[Chunk]:
-    if len(flat) % 3 or not all(map(wire.is_uint, flat)):
-        raise DamagedError("an index's chunks are not triples of integers")
+    if len(flat) % 3:
+        raise DamagedError("an index's chunks are not triples")
     out: list[Chunk] = []
     offset, start = 0, base
     for i in range(0, len(flat), 3):
         delta, size, codec = flat[i : i + 3]
+        if not (wire.is_uint(delta) and wire.is_uint(size) and wire.is_uint(codec)):
+            raise DamagedError("an index's chunks are not integers")
         if size > wire.MAX_DECODED:
             raise LimitError(f"a chunk of {size} bytes, more than {wire.MAX_DECODED}")
-        if size == 0 or delta == 0:
+        if size == 0 or delta < frames.MIN_CHUNK_FRAME:
             raise DamagedError("an index has a chunk of impossible size or place")
         offset += delta
         out.append(Chunk(offset, size, codec, start))
@@ -204,13 +220,25 @@ def _parse_chunks(flat: list[Any], base: int) -> list[Chunk]:
     return out
 
 
+def _parse_members(rows: list[Any], owners: list[Owner], hash_of: Iterator[bytes]) -> list[Member]:
+    members: list[Member] = []
+    paths: set[bytes] = set()
+    for row in rows:
+        member = _parse_member(row, owners, hash_of)
+        if member.path in paths:
+            raise DamagedError("a path appears twice in the index")
+        paths.add(member.path)
+        members.append(member)
+    return members
+
+
 def _parse_member(row: Any, owners: list[Owner], hash_of: Iterator[bytes]) -> Member:
     if type(row) is not list or len(row) < 4:
         raise DamagedError("a member is not [path, mode, mtime, owner, ...]")
     mode, mtime, owner = row[1:4]
     path = wire.from_text_or_bytes(row[0])
-    if len(path) > wire.MAX_PATH:
-        raise LimitError(f"a path of {len(path)} bytes, more than {wire.MAX_PATH}")
+    if len(path) > wire.MAX_PATH or path.count(b"/") >= wire.MAX_COMPONENTS:
+        raise LimitError(f"a path of {len(path)} bytes, more than {wire.MAX_PATH}, or of too many components")
     if not wire.is_uint(mode) or mode > 0xFFFF or type(mtime) is not int or not -_MTIME_LIMIT <= mtime < _MTIME_LIMIT:
         raise DamagedError("a member's mode or time is out of range")
     if not wire.is_uint(owner) or owner >= len(owners):
@@ -244,6 +272,8 @@ def _parse_file(path: bytes, row: list[Any], owner: Owner, options: Mapping[str,
     if sparse is not None:
         if type(sparse) is not list or len(sparse) % 2 or not all(map(wire.is_uint, sparse)):
             raise DamagedError("a file's holes are not pairs of integers")
+        if len(sparse) > 2 * wire.MAX_RUNS:
+            raise LimitError(f"a file of {len(sparse) // 2} runs of data, more than {wire.MAX_RUNS}")
         if 0 in sparse[1:] or sum(sparse) > size:
             raise DamagedError("a file's holes do not fit its size")
         sparse = tuple(sparse)

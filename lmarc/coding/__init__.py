@@ -1,0 +1,1 @@
+"""The shared coding core: everything predicted becomes binary decisions, coded arithmetically."""
