@@ -68,6 +68,10 @@ class LimitError(LmarcError):
     exit_code = 17
 
 
+class BackendError(LmarcError):
+    """A backend failed while coding."""
+
+
 #: Exit code of an operation that skipped some of its sources and did the rest.
 EXIT_SKIPPED = 3
 #: Exit code after an interrupt.

@@ -12,7 +12,7 @@ from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend
 from lmarc.container.frames import CHECK_SIZE
 from lmarc.container.header import BackendRef
-from lmarc.errors import UsageError
+from lmarc.errors import BackendError, UsageError
 
 MIB = 1 << 20
 
@@ -87,14 +87,10 @@ class ChunkCoder:
         if self._name == "store" or (self._name == "cm" and not self._is_worth_modelling(data)):
             return self._name, None
         try:
-            payload = self._codec.compress(data, self._params)
-            if not isinstance(payload, bytes):
-                raise TypeError(f"compress() returned {type(payload).__name__}, not bytes")
-            return self._name, payload
-        except Exception as error:
+            return self._name, self._codec.compress(data, self._params)
+        except BackendError:
             if self._fallback is None:
                 raise
-            registry.warn_broken(self._name, error)
             return "cm", self._fallback.compress(data, {})
 
     def _is_worth_modelling(self, data: bytes) -> bool:

@@ -6,13 +6,14 @@ import inspect
 import re
 import threading
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from lmarc.backends.contract import PROJECT, Backend, CodecBackend, Promise
-from lmarc.errors import BackendMissingError
+from lmarc.errors import BackendError, BackendMissingError, DamagedError, LmarcError
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
 _CORE = "lmarc"
@@ -43,10 +44,7 @@ class Found:
 @cache
 def found() -> dict[str, Found]:
     """All backends on offer by name. lmarc's own come first; of two plugins with one name the first by name stands."""
-    offers = [
-        Found(point.name, point.dist.name if point.dist else "?", point.dist.version if point.dist else "?", point)
-        for point in entry_points(group=PROJECT)
-    ]
+    offers = [Found(point.name, *_distribution(point), point) for point in entry_points(group=PROJECT)]
     offers.sort(key=lambda offer: (offer.distribution != _CORE, offer.distribution, offer.name))
     out: dict[str, Found] = {}
     for offer in offers:
@@ -54,6 +52,12 @@ def found() -> dict[str, Found]:
         if taken.label != offer.label:
             _warn(offer, f"the name {offer.name!r} is taken by {taken.label}")
     return out
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Name and version, "?" where a broken installation has left none."""
+    metadata: Mapping[str, Any] = point.dist.metadata.json if point.dist else {}
+    return str(metadata.get("name") or "?"), str(metadata.get("version") or "?")
 
 
 _lock = threading.RLock()
@@ -74,20 +78,76 @@ def load(name: str) -> Backend:
 def codec(name: str, version: int | None = None) -> CodecBackend:
     """The codec backend of that name, able to run here and, if version is given, to decode it.
 
-    Raises BackendMissingError.
+    What it raises and returns is checked (see GuardedCodec). Raises BackendMissingError.
     """
     backend = load(name)
-    reason = backend.missing()
+    reason = _ask(name, backend.missing)
     if reason:
         raise BackendMissingError(f"backend {name!r} cannot run here: {reason}")
-    if version is not None and not backend.decodes(version):
+    if version is not None and not _ask(name, lambda: backend.decodes(version)):
         raise BackendMissingError(
             f"backend {name!r} is at version {backend.version} and does not decode version {version}: "
             f"upgrade {found()[name].distribution}"
         )
     if not isinstance(backend, CodecBackend):
         raise BackendMissingError(f"backend {name!r} is of a kind that this lmarc cannot run")
-    return backend
+    return backend if found()[name].distribution == _CORE else GuardedCodec(backend)
+
+
+class GuardedCodec(CodecBackend):
+    """A third-party codec whose failures are named with its distribution and version, in one warning for each.
+
+    Whatever it raises becomes BackendError when compressing and DamagedError when decompressing.
+    """
+
+    def __init__(self, inner: CodecBackend) -> None:
+        self._inner = inner
+        self.name = inner.name  # type: ignore[misc]
+        self.version = inner.version  # type: ignore[misc]
+        self.promise = inner.promise  # type: ignore[misc]
+
+    def compress(self, data: bytes | bytearray | memoryview, params: Mapping[str, Any]) -> bytes:
+        """Compress. Raises BackendError."""
+        try:
+            payload = self._inner.compress(data, params)
+            if not isinstance(payload, bytes):
+                raise TypeError(f"compress() returned {type(payload).__name__}, not bytes")
+            return payload
+        except Exception as error:
+            warn_broken(self.name, f"cannot compress: {type(error).__name__}: {error}")
+            raise BackendError(f"backend {self.name!r} failed") from error
+
+    def decompress(self, payload: memoryview, size: int, params: Mapping[str, Any]) -> bytes:
+        """Decompress. Raises DamagedError."""
+        try:
+            data = self._inner.decompress(payload, size, params)
+            if not isinstance(data, bytes):
+                raise TypeError(f"decompress() returned {type(data).__name__}, not bytes")
+            return data
+        except LmarcError:
+            # It says what is wrong in our own terms.
+            raise
+        except Exception as error:
+            warn_broken(self.name, f"cannot decompress: {type(error).__name__}: {error}")
+            raise DamagedError(f"backend {self.name!r} cannot decode it: {error}") from error
+
+    def memory_bound(self, size: int) -> int:
+        """The codec's bound, or the size where it has none to give."""
+        try:
+            return int(self._inner.memory_bound(size))
+        except Exception as error:
+            warn_broken(self.name, f"memory_bound() failed: {type(error).__name__}: {error}")
+            return size
+
+
+def _ask(name: str, question: Callable[[], Any]) -> Any:
+    """What a backend answers about itself. Raises BackendMissingError, after a warning, if it cannot even do that."""
+    try:
+        return question()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        warn_broken(name, reason)
+        raise BackendMissingError(f"backend {name!r} of {found()[name].label} is broken: {reason}") from error
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -96,8 +156,9 @@ def describe(name: str) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "version": None, "promise": None, "distribution": label}
     try:
         backend = load(name)
-        row |= {"version": backend.version, "promise": str(backend.promise), "missing": backend.missing()}
-    except Exception as error:
+        row |= {"version": backend.version, "promise": str(backend.promise)}
+        row["missing"] = _ask(name, backend.missing)
+    except BackendMissingError as error:
         row["missing"] = " ".join(str(error).split())
     return row
 
@@ -110,7 +171,7 @@ def _load(name: str) -> Backend | str:
         return f"backend {name!r} is not installed: {hint}"
     try:
         return _check(offer, _call_hook(offer))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         _warn(offer, reason)
         return f"backend {name!r} of {offer.label} is broken: {reason}"
@@ -153,13 +214,13 @@ def _check(offer: Found, backend: Any) -> Backend:
 _reported: set[str] = set()
 
 
-def warn_broken(name: str, error: Exception) -> None:
-    """Warn, once for each backend, that it failed while coding."""
+def warn_broken(name: str, reason: str) -> None:
+    """Warn, once for each backend, that it failed."""
     with _lock:
         if name in _reported:
             return
         _reported.add(name)
-    _warn(found()[name], f"failed, its chunks are coded by cm: {type(error).__name__}: {error}")
+    _warn(found()[name], reason)
 
 
 def _warn(offer: Found, reason: str) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lmarc.coding.jit import kernel
 from lmarc.coding.tables import constant
 
-CONTEXTS = 13
+CONTEXTS = 17
 CLASSES = 12
 
 _WORD32 = 0xFFFFFFFF
@@ -131,6 +131,10 @@ def hashes(state: Ints, followers: Pairs, end: int, expected: int, out: Ints) ->
     out[10] = state[SHAPE]
     out[11] = mix(mix(state[ABOVE], last), (last4 & 0xFF00) | state[ABOVE_NEXT])
     out[12] = mix(expected, last)
+    out[13] = mix(column, state[WORD])
+    out[14] = last4 & 0xF0F0F0F0
+    out[15] = last4 & 0xFFFF00
+    out[16] = mix(state[WORD], last4 & 0xFF00)
     for i in range(CONTEXTS):
         out[i] = mix(out[i], (i + 1) * 0x1234567)
 

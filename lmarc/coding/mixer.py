@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lmarc.coding.jit import index, kernel
 from lmarc.coding.tables import PROBABILITY_BITS, STRETCH_LIMIT
 
-INPUTS = 32
+INPUTS = 40
 SETS = 3
 WEIGHT_ONE = 1 << 16
 WEIGHT_LIMIT = 1 << 24

@@ -1,6 +1,6 @@
 """The context-mixing model and its coder: `encode` and `decode`.
 
-Every byte is eight decisions, most significant bit first. For each, thirteen contexts, two matches and an
+Every byte is eight decisions, most significant bit first. For each, seventeen contexts, two matches and an
 order-0 counter say how likely a 1 is; a two-layer mixer weighs them, two adaptive maps refine the result, and the
 arithmetic coder codes the bit. Then everything learns from it. spec/CM.md is the complete description.
 
@@ -11,7 +11,6 @@ is ever an index: a wrong payload decodes to wrong bytes, within the same arrays
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from lmarc.coding import apm, match
 from lmarc.coding.arithmetic import FULL_SPAN, MOST_BYTES_PER_BIT, decode_bit, encode_bit, finish, first_value
-from lmarc.coding.contexts import BEFORE4, CLASSES, CONTEXTS, LAST4, advance, hash_of_last, hashes, mix
+from lmarc.coding.contexts import CLASSES, CONTEXTS, LAST4, advance, hash_of_last, hashes, mix
 from lmarc.coding.contexts import FIELDS as CONTEXT_FIELDS
 from lmarc.coding.counters import COUNT_BITS, Counters, learn
 from lmarc.coding.jit import index, kernel, sources_stamp
@@ -60,7 +59,6 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Ints32 = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.int16]
-Kernel = Callable[[Bytes, Bytes, int, bool, Memory, Tables], int]
 
 
 @kernel
@@ -174,6 +172,9 @@ class Scratch(NamedTuple):
     mixed: Ints
 
 
+Kernel = Callable[[Bytes, Bytes, int, bool, Memory, Tables, Scratch], int]
+
+
 def _scratch() -> Scratch:
     return Scratch(
         context=np.zeros(CONTEXT_FIELDS, np.int64),
@@ -202,7 +203,6 @@ def _build(stamp: int) -> Kernel:
         if stamp < 0:
             return _NO_ROOM
         context, matches, hashed, slots, seen, inputs, chosen, mixed = scratch
-        # Taken apart once: every access to a field of a tuple would count references.
         table, histories, order0, by_length, by_byte, long_places, short_places = memory[:7]
         weights, finals, order1_map, hashed_map, followers = memory[7:]
         squash, stretch, reciprocals, class_of, next_state, confidence = tables
@@ -272,9 +272,7 @@ def _build(stamp: int) -> Kernel:
     return run
 
 
-@cache
-def _kernel() -> Kernel:
-    return _build(sources_stamp())
+_run = _build(sources_stamp())
 
 
 def encode(data: bytes | bytearray | memoryview) -> bytes:
@@ -291,7 +289,7 @@ def encode(data: bytes | bytearray | memoryview) -> bytes:
     # No bit costs more than 18 bits, so the second room is always enough; the first nearly always is.
     for room in (size + size // 8 + 256, 18 * size + 256):
         code = np.zeros(room, dtype=np.uint8)
-        end = _kernel()(text, code, size, False, fresh_memory(size), constant_tables(), _scratch())
+        end = _run(text, code, size, False, fresh_memory(size), constant_tables(), _scratch())
         if end != _NO_ROOM:
             break
     return code[:end].tobytes()
@@ -313,7 +311,7 @@ def decode(payload: bytes | bytearray | memoryview, size: int) -> bytes:
             raise ValueError("a payload for no bytes")
         return b""
     text = np.zeros(size, dtype=np.uint8)
-    end = _kernel()(text, code, size, True, fresh_memory(size), constant_tables(), _scratch())
+    end = _run(text, code, size, True, fresh_memory(size), constant_tables(), _scratch())
     if len(code) > end:
         raise ValueError("the payload goes on after its end")
     return text.tobytes()
