@@ -144,8 +144,20 @@ def _epoch() -> int | None:
 
 @contextmanager
 def _destination(output: str | os.PathLike[str] | Sink, force: bool) -> Iterator[tuple[Sink, list[tuple[int, int]]]]:
-    if isinstance(output, (str, os.PathLike)):
-        with SaveFile(os.fspath(output), replace=force) as file:
-            yield file, file.identities
-    else:
+    if not isinstance(output, (str, os.PathLike)):
         yield output, []
+    elif _is_stream(output):
+        # /dev/null, a FIFO: there is no name to be given when all is written.
+        with open(output, "wb") as file:
+            yield file, []
+    else:
+        with SaveFile(os.path.realpath(output), replace=force) as file:
+            yield file, file.identities
+
+
+def _is_stream(path: str | os.PathLike[str]) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import os
 import resource
 import signal
@@ -87,9 +86,11 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.showwarning = _show_warning
-    # A name that the terminal's encoding lacks is no reason to fail.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    # A name that the terminal's encoding lacks is no reason to fail; and unbuffered (PYTHONUNBUFFERED) standard output
+    # may write a part of what it is given and say nothing.
+    name = os.devnull if sys.stdout is None else 1
+    encoding = None if sys.stdout is None else sys.stdout.encoding
+    sys.stdout = open(name, "w", encoding=encoding, errors="backslashreplace", closefd=name != 1)
     code = 0
     try:
         app()
@@ -100,8 +101,7 @@ def main() -> NoReturn:
     except LmarcError as error:
         _finish(error.exit_code, str(error))
     except BrokenPipeError:
-        # Whoever read our output has gone; what is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has gone.
         code = 1
     except OSError as error:
         _finish(1, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
@@ -127,7 +127,13 @@ def _finish(code: int, message: str) -> NoReturn:
 
 def _exit(code: int) -> NoReturn:
     """End at once: nobody waits for a worker that is in the middle of a chunk, nor for memory to be given back."""
-    with contextlib.suppress(OSError):
+    try:
         sys.stdout.flush()
+    except BrokenPipeError:
+        code = code or 1
+    except OSError as error:
+        print(f"lmarc: standard output: {error.strerror}", file=sys.stderr)
+        code = code or 1
+    with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)
