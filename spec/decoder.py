@@ -98,9 +98,7 @@ def msgpack(data: bytes, at: int, depth: int = 0) -> tuple[Any, int]:
         kind, width = LONG[2 * tag - 0x180], int(LONG[2 * tag - 0x17F])
         size, at = int.from_bytes(data[at : at + width], "big", signed=kind == "i"), at + width
         least = LEAST.get(f"{kind}{width}", 1 << 4 * width - (kind == "i"))
-        need(
-            at <= len(data) and (~size if kind == "i" else size) >= least, "msgpack is cut off, or not in shortest form"
-        )
+        need(at <= len(data) and (~size if kind == "i" else size) >= least, "msgpack is cut off, or not shortest")
     if kind in "ui":
         return size, at
     need(at + size <= len(data) and (depth < 16 or kind in "sb"), "msgpack ends too early or is too deep")
