@@ -1,7 +1,7 @@
 """Educational decoder for lmarc archives, written from FORMAT.md alone; numbers like (4.1) are its sections.
 It goes by the index and recovers nothing where that is damaged (5). Its BLAKE3 is slow: some 30 MB/s.
 python spec/decoder.py list ARCHIVE            prints JSON
-python spec/decoder.py extract ARCHIVE DIR     makes DIR, and extracts into it what `store` and `zstd` coded"""
+python spec/decoder.py extract ARCHIVE DIR     extracts what `store` and `zstd` coded into DIR, new or empty"""
 
 import json
 import mmap
@@ -285,7 +285,7 @@ def main(arguments: list[str]) -> int:
                 listing = {"format": 1, "writer": archive.writer, "backends": backends, "members": members}
                 print(json.dumps(listing, indent=1, default=lambda data: data.decode(errors="surrogateescape")))
             else:
-                os.makedirs(arguments[2])  # new, so that it holds no link to follow but ours
+                need(not os.makedirs(arguments[2], exist_ok=True) and not os.listdir(arguments[2]), "not empty", "io")
                 os.chdir(arguments[2])
                 todo += sorted(sorted(archive.members, reverse=True), key=archive.turn)
         except (Bad, OSError, TypeError, ValueError, LookupError, RecursionError, zstandard.ZstdError) as error:
