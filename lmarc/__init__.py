@@ -14,6 +14,7 @@ from lmarc.errors import (
     BackendMissingError,
     DamagedError,
     EnvironmentMismatchError,
+    IncompleteError,
     LimitError,
     LmarcError,
     MemberNotFoundError,
@@ -25,6 +26,7 @@ from lmarc.errors import (
 )
 
 if TYPE_CHECKING:
+    from lmarc.archive.extract import ExtractResult
     from lmarc.archive.observer import Observer
     from lmarc.archive.pack import PackResult
     from lmarc.archive.read import Archive, MemberInfo
@@ -38,6 +40,7 @@ _LAZY = {
     "decompress": "lmarc.reading",
     "is_lmarc": "lmarc.reading",
     "Archive": "lmarc.archive.read",
+    "ExtractResult": "lmarc.archive.extract",
     "MemberInfo": "lmarc.archive.read",
     "Observer": "lmarc.archive.observer",
     "PackResult": "lmarc.archive.pack",
@@ -48,6 +51,8 @@ __all__ = [
     "BackendMissingError",
     "DamagedError",
     "EnvironmentMismatchError",
+    "ExtractResult",
+    "IncompleteError",
     "LimitError",
     "LmarcError",
     "MemberInfo",

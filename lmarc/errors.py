@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class LmarcError(Exception):
     """Something went wrong that lmarc can name. Base of all errors below."""
@@ -66,6 +68,18 @@ class LimitError(LmarcError):
     """A length beyond what this reader accepts."""
 
     exit_code = 17
+
+
+class IncompleteError(LmarcError):
+    """Some members could not be extracted; the others were. `result` is the ExtractResult, `failed` in it has them.
+
+    The exit code is that of the first that failed.
+    """
+
+    def __init__(self, message: str, result: Any, exit_code: int) -> None:
+        super().__init__(message)
+        self.result = result
+        self.exit_code = exit_code
 
 
 class BackendError(LmarcError):

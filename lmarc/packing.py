@@ -17,14 +17,14 @@ from lmarc.archive.presets import DEFAULT_PRESET, resolve
 from lmarc.archive.save import SaveFile
 from lmarc.archive.walk import Roots, Source, Walker
 from lmarc.container.writer import Sink
-from lmarc.errors import UsageError
+from lmarc.errors import LmarcError, UsageError
 
 #: Name of the member that data given to compress() becomes.
 DATA_NAME = b"data"
 
 
 def pack(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     output: str | os.PathLike[str] | Sink,
     *,
     preset: str = DEFAULT_PRESET,
@@ -36,13 +36,13 @@ def pack(
     force: bool = False,
     observer: Observer | None = None,
 ) -> PackResult:
-    """Pack paths, directories with all below them, into an archive at a path or into a binary file.
+    """Pack a path or several, directories with all below them, into an archive at a path or into a binary file.
 
     A path appears only when the archive is complete. Sources that cannot be read are told to the observer and
     counted in the result's `skipped`. Raises TargetExistsError, BackendMissingError, UsageError.
     """
     return pack_sources(
-        paths=[os.fspath(path) for path in paths],
+        paths=[os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)],
         output=output,
         filters=Filters(tuple(exclude), tuple(include), gitignore),
         preset=preset,
@@ -75,6 +75,9 @@ def pack_sources(
             packer.pack(sources if stream is None else _beside(stream[0], sources))
             if stream is not None:
                 packer.pack_stream(stream[0], stream[1], stream[2])
+            if packer.observer.count and not packer.result.members:
+                # An empty archive in the place of what was asked for, or of an older one, would be a loss.
+                raise LmarcError("nothing could be packed")
             return packer.finish()
         except BaseException:
             packer.abandon()
@@ -145,7 +148,7 @@ def _epoch() -> int | None:
 @contextmanager
 def _destination(output: str | os.PathLike[str] | Sink, force: bool) -> Iterator[tuple[Sink, list[tuple[int, int]]]]:
     if not isinstance(output, (str, os.PathLike)):
-        yield output, []
+        yield output, _identity(output)
     elif _is_stream(output):
         # /dev/null, a FIFO: there is no name to be given when all is written.
         with open(output, "wb") as file:
@@ -153,6 +156,15 @@ def _destination(output: str | os.PathLike[str] | Sink, force: bool) -> Iterator
     else:
         with SaveFile(os.path.realpath(output), replace=force) as file:
             yield file, file.identities
+
+
+def _identity(sink: Sink) -> list[tuple[int, int]]:
+    """Device and inode of the regular file behind a sink: not to be packed into itself."""
+    try:
+        info = os.fstat(sink.fileno())  # type: ignore[attr-defined]
+    except (AttributeError, OSError):
+        return []
+    return [(info.st_dev, info.st_ino)] if stat.S_ISREG(info.st_mode) else []
 
 
 def _is_stream(path: str | os.PathLike[str]) -> bool:

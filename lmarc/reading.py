@@ -11,6 +11,9 @@ from lmarc.archive.read import Archive
 from lmarc.container import wire
 from lmarc.errors import DamagedError, UsageError
 
+#: What decompress() returns at most, in bytes, unless told otherwise.
+MAX_DECOMPRESSED = 1 << 31
+
 
 def open(file: str | os.PathLike[str] | BinaryIO) -> Archive:
     """Open an archive for reading, from a path or a seekable binary file.
@@ -53,12 +56,15 @@ def is_lmarc(file: str | os.PathLike[str] | BinaryIO) -> bool:
         file.seek(at)
 
 
-def decompress(archive: bytes) -> bytes:
-    """The content of the only regular file of an archive given as bytes. Raises UsageError if there is not just one."""
+def decompress(archive: bytes, *, max_size: int = MAX_DECOMPRESSED) -> bytes:
+    """The content of the only regular file of an archive given as bytes.
+
+    Raises UsageError if there is not just one, LimitError if it is larger than max_size.
+    """
     with open(io.BytesIO(archive)) as opened:
         if opened.damage:
             raise DamagedError(opened.damage[0])
         files = [info.name for info in opened.infolist() if info.kind == "file"]
         if len(files) != 1:
             raise UsageError(f"the archive holds {len(files)} files, not one")
-        return opened.read(files[0])
+        return opened.read(files[0], max_size=max_size)

@@ -121,7 +121,7 @@ def fields(value: Any, kinds: str) -> list[Any]:
     found = []
     for kind, item in zip(kinds + "o", value, strict=False):
         need(isinstance(item, TYPES[kind]) and (item or kind != "o"), "a value is not of the right type, or empty")
-        need(kind not in "ni" or (0 if kind == "n" else -1 << 63) <= item < 1 << 63, "not an integer in range")
+        need(kind not in "ni" or -(kind == "i") << 63 <= item < 1 << 63 + (kind == "i"), "not an integer in range")
         need(not isinstance(item, bytes) or item.decode(errors="replace").encode() != item, "a bin that is text")
         found.append(item.encode() if kind == "t" and isinstance(item, str) else item)
     return found if len(found) > len(kinds) else [*found, {}]

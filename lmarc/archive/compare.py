@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -12,6 +12,7 @@ from blake3 import blake3
 from lmarc.archive import fs
 from lmarc.archive.filters import Filters
 from lmarc.archive.observer import Observer
+from lmarc.archive.paths import unsafe_members
 from lmarc.archive.walk import StartPoint, Walker
 from lmarc.container.index import Member
 
@@ -23,7 +24,8 @@ _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink"}
 
 class Difference(NamedTuple):
     """One way in which disk and archive differ: `what` is missing, extra, type, size, content, target, mode, mtime,
-    link or unreadable, seen from the archive ("missing": not on disk)."""
+    link, unsafe or unreadable, seen from the archive ("missing": not on disk; "extra": only on disk, below a directory
+    of the archive; "unsafe": a path that is not looked at)."""
 
     path: bytes
     what: str
@@ -34,12 +36,19 @@ class Difference(NamedTuple):
 def compare(members: Iterable[Member], root: str, strip: bytes, observer: Observer) -> Iterator[Difference]:
     """Differences between members and what is below root; `strip` is the member path that root itself is, if any."""
     by_path = {member.path: member for member in members}
+    unsafe = unsafe_members(by_path.values())
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for path in sorted(by_path):
             observer.member(path)
-            yield from _compare_one(by_path[path], by_path, fd, strip)
-        yield from _extra(by_path, fd, strip)
+            if path in unsafe:
+                yield Difference(path, "unsafe", by_path[path].kind, "")
+                continue
+            try:
+                yield from _compare_one(by_path[path], by_path, fd, strip)
+            except OSError as error:
+                yield Difference(path, "unreadable", by_path[path].kind, error.strerror or str(error))
+        yield from _extra(by_path, unsafe, fd, strip, observer)
     finally:
         os.close(fd)
 
@@ -62,10 +71,7 @@ def _compare_one(member: Member, by_path: dict[bytes, Member], root: int, strip:
     if kind != file.kind:
         yield Difference(member.path, "type", member.kind, kind)
         return
-    try:
-        yield from _compare_content(member, file, info, root, location, strip)
-    except OSError as error:
-        yield Difference(member.path, "unreadable", member.kind, error.strerror or str(error))
+    yield from _compare_content(member, file, info, root, location, strip)
     if kind != "symlink" and file.mode & _MODE_BITS != info.st_mode & _MODE_BITS:
         yield Difference(member.path, "mode", f"{file.mode & _MODE_BITS:04o}", f"{info.st_mode & _MODE_BITS:04o}")
     if member.mtime_ns != info.st_mtime_ns:
@@ -141,11 +147,13 @@ def _pairs(flat: Sequence[int]) -> Iterator[tuple[int, int]]:
     return zip(flat[::2], flat[1::2], strict=True)
 
 
-def _extra(by_path: dict[bytes, Member], root: int, strip: bytes) -> Iterator[Difference]:
-    tops = {strip} if strip else {path.partition(b"/")[0] for path in by_path}
+def _extra(
+    by_path: dict[bytes, Member], unsafe: Container[bytes], root: int, strip: bytes, observer: Observer
+) -> Iterator[Difference]:
+    tops = {strip} if strip else {path.partition(b"/")[0] for path in by_path if path not in unsafe}
     points = [StartPoint(top, root, _location(top, strip)) for top in sorted(tops)]
     points = [point for point in points if _exists(point)]
-    for source in Walker(Filters(), Observer()).walk(points):
+    for source in Walker(Filters(), observer).walk(points):
         if source.path not in by_path:
             kind = _KINDS.get(stat.S_IFMT(source.stat.st_mode), "special")
             yield Difference(source.path, "extra", "", kind)

@@ -96,13 +96,21 @@ class ContentReader:
         fd = fs.open_file(source.root, source.location)
         try:
             before = os.fstat(fd)
+            if not os.path.samestat(before, source.stat):
+                # Replaced since it was found: by a new version of itself, or a directory above by a link elsewhere.
+                os.close(fd)
+                fd = -1
+                fd = fs.open_file_strictly(source.root, source.location, source.given)
+                before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode):
                 raise OSError(errno.ESTALE, "is no longer a regular file")
             size, start, digest, sparse = self._take(fd, before)
             after = os.fstat(fd)
         finally:
-            os.close(fd)
-        changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != after.st_size
+            if fd >= 0:
+                os.close(fd)
+        changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        changed |= size != after.st_size and after.st_size > 0
         return Content(before, size, start, digest, sparse, changed)
 
     def add_bytes(self, data: bytes) -> tuple[int, bytes]:
@@ -110,10 +118,11 @@ class ContentReader:
         digest = blake3(data).digest()
         return self._add_whole(data, digest), digest
 
-    def read_stream(self, fd: int) -> tuple[int, int, bytes]:
-        """Read a pipe to its end; return size, start and hash of what came."""
+    def read_stream(self, fd: int, first: bytes = b"") -> tuple[int, int, bytes]:
+        """Read a pipe to its end, `first` before it; return size, start and hash of what came."""
         hasher, start, size = blake3(), self._chunker.position, 0
-        while block := os.read(fd, _BLOCK):
+        while block := first or os.read(fd, _BLOCK):
+            first = b""
             hasher.update(block)
             self._chunker.append(block)
             size += len(block)
@@ -126,6 +135,9 @@ class ContentReader:
         runs = [(0, size)] if holes is None else holes
         if sum(length for _, length in runs) <= self._whole_limit:
             data, done = _read_runs(fd, runs)
+            if size == 0 and (first := os.read(fd, _BLOCK)):
+                # What /proc and its like hold has no size beforehand.
+                return *self.read_stream(fd, first), None
             digest = blake3(data).digest()
             start = self._add_whole(data, digest)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,6 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from lmarc.archive.observer import Observer
-from lmarc.archive.paths import display
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend
 from lmarc.container.frames import CHECK_SIZE
@@ -110,15 +110,15 @@ class MemberSink:
 
 
 class _Step(NamedTuple):
-    """One chunk, the members that lie wholly in it, and whether others need a part of it."""
+    """One chunk, the members that lie wholly in it, and those that go beyond it."""
 
     chunk: Chunk
     whole: list[Member]
-    is_shared: bool
+    spanning: list[Member]
 
 
 class _Decoded(NamedTuple):
-    """What came of a step: the content if it is shared, why there is none, and the members that failed."""
+    """What came of a step: the content if spanning members need it, why there is none, and the members that failed."""
 
     data: memoryview | None
     error: LmarcError | None
@@ -129,38 +129,53 @@ class Delivery:
     """Decodes what a set of regular files needs, each chunk once, and feeds it to their sinks.
 
     A file that lies in one chunk is delivered by the thread that decodes it, a longer one by the calling thread. The
-    calling thread alone talks to the observer.
+    calling thread alone talks to the observer. Of longer files with one content only the first is fed from chunks; the
+    others get it by `read_back` of the first, or, without that, share its fate.
     """
 
-    def __init__(self, decoder: ChunkDecoder, open_sink: Callable[[Member], MemberSink], observer: Observer) -> None:
+    def __init__(
+        self,
+        decoder: ChunkDecoder,
+        open_sink: Callable[[Member], MemberSink],
+        observer: Observer,
+        read_back: Callable[[Member], Iterator[memoryview]] | None = None,
+    ) -> None:
         self._decoder = decoder
         self._open_sink = open_sink
         self._observer = observer
+        self._read_back = read_back
         self._open: dict[bytes, MemberSink] = {}
+        self._copies: list[tuple[Member, Member]] = []
+        self._lost: list[Member] = []
+        self._idle = threading.Condition()
+        self._busy = 0
         self._stopped = False
         self.failed: dict[bytes, Exception] = {}
 
     def run(self, members: Iterable[Member], jobs: int) -> None:
         """Deliver the members' content. What fails is in `failed` and told to the observer; the rest is complete."""
         files = sorted(members, key=lambda member: (member.start, member.end))
-        for member in files:
-            if not member.stored_size:
-                self._settle(member, self._deliver_whole(member, memoryview(b"")))
-        files = [member for member in files if member.stored_size]
-        steps = list(self._steps(files))
+        steps = list(self._steps([member for member in files if member.stored_size]))
         self._observer.found(len(files), sum(step.chunk.size for step in steps))
         try:
-            for member, chunk, decoded in self._decode(steps, files, jobs):
-                self._deliver_part(member, chunk, decoded)
+            for member in files:
+                if not member.stored_size:
+                    self._observer.member(member.path)
+                    self._settle(member, self._deliver_whole(member, memoryview(b"")))
+            for step, decoded in self._run_steps(steps, jobs):
+                self._take(step, decoded)
+            for member in self._lost:
+                self._settle(member, DamagedError("its content is missing"))
+            for first, copy in self._copies:
+                self._observer.member(copy.path)
+                self._settle(copy, self._deliver_copy(first, copy))
         finally:
-            self._stopped = True
-            for sink in self._open.values():
-                sink.discard()
+            self._stop()
 
     def _steps(self, files: list[Member]) -> Iterator[_Step]:
         """The chunks needed, in order. Chunks and files are both in stream order: one pass over both."""
         position = 0
-        spanning: list[Member] = []
+        active: list[Member] = []
         for chunk in self._decoder.container.chunks:
             whole: list[Member] = []
             while position < len(files) and files[position].start < chunk.end:
@@ -168,34 +183,34 @@ class Delivery:
                 position += 1
                 if member.start >= chunk.start and member.end <= chunk.end:
                     whole.append(member)
+                elif active and (active[-1].start, active[-1].end) == (member.start, member.end):
+                    self._copies.append((active[-1], member))
                 else:
-                    spanning.append(member)
-            is_shared = any(member.end > chunk.start for member in spanning)
-            spanning = [member for member in spanning if member.end > chunk.end]
-            if whole or is_shared:
-                yield _Step(chunk, whole, is_shared)
+                    active.append(member)
+            self._lost += [member for member in active if member.end <= chunk.start]
+            spanning = [member for member in active if member.end > chunk.start]
+            active = [member for member in spanning if member.end > chunk.end]
+            if whole or spanning:
+                yield _Step(chunk, whole, spanning)
+        self._lost += [*active, *files[position:]]
 
-    def _decode(self, steps: list[_Step], files: list[Member], jobs: int) -> Iterator[tuple[Member, Chunk, _Decoded]]:
-        """Run the steps; yield each long member with each of its chunks, in stream order."""
-        inside = {member.path for step in steps for member in step.whole}
-        spanning = [member for member in files if member.path not in inside]
-        position = 0
-        active: list[Member] = []
-        for step, decoded in self._run_steps(steps, jobs):
-            chunk = step.chunk
-            for member, error in decoded.failed:
-                self._settle(member, error)
-            for member in step.whole:
-                self._observer.member(member.path)
-            while position < len(spanning) and spanning[position].start < chunk.end:
-                active.append(spanning[position])
-                position += 1
-            for member in active:
-                yield member, chunk, decoded
-            active = [member for member in active if member.end > chunk.end]
-            self._observer.progress(chunk.size, 0)
-        for member in [*active, *spanning[position:]]:
-            self._settle(member, DamagedError("its content is missing"))
+    def _take(self, step: _Step, decoded: _Decoded) -> None:
+        """Record what a worker has done, and do what is left for this thread."""
+        for member, error in decoded.failed:
+            self._settle(member, error)
+        for member in step.whole:
+            self._observer.member(member.path)
+        for member in step.spanning:
+            self._deliver_part(member, step.chunk, decoded)
+        self._observer.progress(step.chunk.size, 0)
+
+    def _stop(self) -> None:
+        """Let workers end the members they are at, and start no others; what is half delivered is discarded."""
+        with self._idle:
+            self._stopped = True
+            self._idle.wait_for(lambda: self._busy == 0)
+        for sink in self._open.values():
+            sink.discard()
 
     def _run_steps(self, steps: list[_Step], jobs: int) -> Iterator[tuple[_Step, _Decoded]]:
         waiting: deque[tuple[_Step, Future[_Decoded]]] = deque()
@@ -229,17 +244,47 @@ class Delivery:
             problem = self._deliver_whole(member, data[member.start - start : member.end - start])
             if problem is not None:
                 failed.append((member, problem))
-        return _Decoded(data if step.is_shared else None, None, failed)
+        return _Decoded(data if step.spanning else None, None, failed)
 
     def _deliver_whole(self, member: Member, data: memoryview) -> Exception | None:
+        return self._feed(member, lambda sink: sink.write_whole(data))
+
+    def _deliver_copy(self, first: Member, copy: Member) -> Exception | None:
+        if first.path in self.failed:
+            return self.failed[first.path]
+        if self._read_back is None:
+            return None if copy.hash == first.hash else DamagedError("its content does not match its hash")
+        blocks = self._read_back(first)
+
+        def feed(sink: MemberSink) -> None:
+            for block in blocks:
+                sink.write(block)
+            sink.close()
+
+        return self._feed(copy, feed)
+
+    def _feed(self, member: Member, feed: Callable[[MemberSink], None]) -> Exception | None:
+        """Open a sink and feed it; return what went wrong."""
+        with self._idle:
+            if self._stopped:
+                return None
+            self._busy += 1
         sink: MemberSink | None = None
         try:
             sink = self._open_sink(member)
-            sink.write_whole(data)
+            feed(sink)
         except (LmarcError, OSError) as error:
             if sink is not None:
                 sink.discard()
             return error
+        except BaseException:
+            if sink is not None:
+                sink.discard()
+            raise
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
         return None
 
     def _deliver_part(self, member: Member, chunk: Chunk, decoded: _Decoded) -> None:
@@ -271,9 +316,3 @@ class Delivery:
         sink = self._open.pop(member.path, None)
         if sink is not None:
             sink.discard()
-
-
-def describe(path: bytes, error: Exception) -> str:
-    """One line about a member that failed."""
-    reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    return f"{display(path)}: {reason}"

@@ -6,20 +6,21 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
 from lmarc.archive.observer import Observer
 from lmarc.archive.owners import number_of
-from lmarc.archive.paths import check_all_safe, display
+from lmarc.archive.paths import display, unsafe_members
 from lmarc.archive.target import Target
 from lmarc.container.index import Member
 from lmarc.errors import LmarcError, TargetExistsError, UnsafeMemberError
 
 #: Of a member's mode, what is restored: never set-user-id and set-group-id.
 _MODE_BITS = 0o1777
+_BLOCK = 1 << 20
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -59,19 +60,19 @@ class Extractor:
 
         Raises TargetExistsError before anything is written if something would be overwritten without leave.
         """
-        chosen = list(members)
-        for path, reason in check_all_safe(chosen).items():
-            self._fail(path, UnsafeMemberError(f"refused: {reason}"))
-        chosen = [member for member in chosen if member.path not in self.result.failed]
-        self._target = Target(self._root)
+        everything = list(everything)
+        chosen = self._without_unsafe(list(members), everything)
+        directories = {member.path: member for member in chosen if member.kind == "dir"}
+        self._target = Target(self._root, directories.keys())
         try:
             chosen = [member for member in self._without_existing(chosen) if member.path not in self.result.failed]
-            directories = [member for member in chosen if member.kind == "dir"]
             if self._options.force:
-                for member in directories:
+                for member in directories.values():
                     self._guard(member, self._clear_way)
-            files, links = self._resolve(chosen, list(everything))
-            delivery = Delivery(self._decoder, lambda member: FileSink(member, self), self._observer)
+            files, links = self._resolve(chosen, everything)
+            delivery = Delivery(
+                self._decoder, lambda member: FileSink(member, self), self._observer, read_back=self._read_back
+            )
             delivery.run(files, jobs)
             self.result.failed.update(delivery.failed)
             for member in links:
@@ -80,7 +81,7 @@ class Extractor:
                 if member.kind == "symlink":
                     self._guard(member, self._make_symlink)
             # What is inside first: making something in a directory changes its time, and its mode may forbid it.
-            for member in sorted(directories, key=lambda member: member.path, reverse=True):
+            for member in sorted(directories.values(), key=lambda member: member.path, reverse=True):
                 if member.path not in self.result.failed:
                     self._guard(member, self._finish_directory)
         finally:
@@ -90,6 +91,14 @@ class Extractor:
         self.result.members = len(done)
         self.result.content = sum(member.size for member in done)
         return self.result
+
+    def _without_unsafe(self, chosen: list[Member], everything: list[Member]) -> list[Member]:
+        # All are looked at: what makes a member unsafe may be another that was not chosen.
+        unsafe = unsafe_members(everything)
+        for member in chosen:
+            if member.path in unsafe:
+                self._fail(member.path, UnsafeMemberError(f"refused: {unsafe[member.path]}"))
+        return [member for member in chosen if member.path not in unsafe]
 
     def _without_existing(self, members: list[Member]) -> list[Member]:
         """Members to extract in view of what is there already."""
@@ -164,10 +173,14 @@ class Extractor:
                 os.unlink(name, dir_fd=above)
 
     def _finish_directory(self, member: Member) -> None:
-        # Most have been made for what is in them; the others are made here.
-        self.restore(self._target.directory(member.path), member)
+        self._observer.member(member.path)
+        # Most have been made for what is in them; the others are made here. What was there before keeps its mode.
+        fd = self._target.directory(member.path)
+        if member.path in self._target.made or self._options.force:
+            self.restore(fd, member)
 
     def _make_hardlink(self, member: Member) -> None:
+        self._observer.member(member.path)
         if member.target in self.result.failed:
             raise LmarcError(f"the file it links to, {display(member.target)}, could not be extracted")
         source_above, source = self._target.parent(member.target)
@@ -176,14 +189,12 @@ class Extractor:
             above, name = self._target.parent(member.path)
             temporary = self._target.temporary_name()
             os.link(source, temporary, src_dir_fd=source_above, dst_dir_fd=above, follow_symlinks=False)
-            self.put_in_place(above, name, temporary)
-            # Renaming a name onto another of the same file does nothing and leaves both.
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=above)
+            self._name(above, name, temporary)
         finally:
             os.close(source_above)
 
     def _make_symlink(self, member: Member) -> None:
+        self._observer.member(member.path)
         above, name = self._target.parent(member.path)
         temporary = self._target.temporary_name()
         os.symlink(member.target, temporary, dir_fd=above)
@@ -192,11 +203,27 @@ class Extractor:
                 uid, gid = number_of(member.owner)
                 os.chown(temporary, uid, gid, dir_fd=above, follow_symlinks=False)
             os.utime(temporary, ns=(member.mtime_ns, member.mtime_ns), dir_fd=above, follow_symlinks=False)
-            self.put_in_place(above, name, temporary)
         except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=above)
+            os.unlink(temporary, dir_fd=above)
             raise
+        self._name(above, name, temporary)
+
+    def _read_back(self, member: Member) -> Iterator[memoryview]:
+        """The stored content of a file that has been extracted."""
+        with self._lock:
+            above, name = self._target.parent(member.path)
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        try:
+            position = 0
+            flat = (0, member.size) if member.sparse is None else member.sparse
+            for hole, length in zip(flat[::2], flat[1::2], strict=True):
+                position += hole
+                end = position + length
+                while position < end and (block := os.pread(fd, min(_BLOCK, end - position), position)):
+                    yield memoryview(block)
+                    position += len(block)
+        finally:
+            os.close(fd)
 
     def create(self, member: Member) -> tuple[int, bytes]:
         """A new file beside where the member goes: its descriptor and its name. From any thread."""
@@ -207,20 +234,29 @@ class Extractor:
     def finish(self, member: Member, temporary: bytes) -> None:
         """Give a complete file its name. From any thread."""
         with self._lock:
-            self.put_in_place(*self._target.parent(member.path), temporary)
+            self._name(*self._target.parent(member.path), temporary)
 
     def remove(self, member: Member, temporary: bytes) -> None:
         """Remove an incomplete file. From any thread."""
         with self._lock, suppress(OSError):
             os.unlink(temporary, dir_fd=self._target.parent(member.path)[0])
 
-    def put_in_place(self, above: int, name: bytes, temporary: bytes) -> None:
-        """Give a complete file its name. Replaces only where that was asked for."""
+    def _name(self, above: int, name: bytes, temporary: bytes) -> None:
+        """Give what is complete its name, or remove it. Replaces only where that was asked for."""
         try:
-            os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+            if self._options.force:
+                os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+            elif not _link(above, temporary, name):
+                os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+                return
+            # Renaming a name onto another of the same file does nothing and leaves both.
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=above)
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=above)
             if error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
-                raise TargetExistsError("a directory stands where it should go") from error
+                raise TargetExistsError("something stands where it should go") from error
             raise
 
     def restore(self, fd: int, member: Member) -> None:
@@ -229,6 +265,20 @@ class Extractor:
             os.fchown(fd, *number_of(member.owner))
         os.fchmod(fd, member.mode & _MODE_BITS)
         os.utime(fd, ns=(member.mtime_ns, member.mtime_ns))
+
+
+def _link(above: int, temporary: bytes, name: bytes) -> bool:
+    """Link without replacing; False where the file system has no links of this kind, and nothing stands there."""
+    try:
+        os.link(temporary, name, src_dir_fd=above, dst_dir_fd=above, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        with suppress(FileNotFoundError):
+            os.stat(name, dir_fd=above, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        return False
+    return True
 
 
 class FileSink(MemberSink):
@@ -251,13 +301,16 @@ class FileSink(MemberSink):
         if self.member.sparse is not None:
             os.ftruncate(self._fd, self.member.size)
         self._extractor.restore(self._fd, self.member)
-        os.close(self._fd)
-        self._fd = -1
-        self._extractor.finish(self.member, self._temporary)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+        temporary, self._temporary = self._temporary, b""
+        self._extractor.finish(self.member, temporary)
 
     def discard(self) -> None:
         """Remove the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        self._extractor.remove(self.member, self._temporary)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
+        if self._temporary:
+            self._extractor.remove(self.member, self._temporary)

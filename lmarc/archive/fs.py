@@ -36,6 +36,26 @@ def open_file(root: int, path: bytes) -> int:
         return os.open(rest, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
 
 
+def open_file_strictly(root: int, path: bytes, given: int) -> int:
+    """Like open_file, but what comes behind the first `given` bytes of path may not lead through a link anywhere.
+
+    Nor may the last of the given ones be a link; one that is meant to be followed is given with a slash behind it.
+    """
+    rest = path[given:].lstrip(b"/")
+    if not rest:
+        return open_file(root, path)
+    fd = open_directory(root, path[:given])
+    try:
+        *above, name = rest.split(b"/")
+        for part in above:
+            following = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = following
+        return open_file(fd, name)
+    finally:
+        os.close(fd)
+
+
 def open_directory(root: int, path: bytes, *, follow: bool = False) -> int:
     """Open a directory; a final link only where follow says so."""
     with parent_of(root, path) as (fd, rest):

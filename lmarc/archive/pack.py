@@ -19,7 +19,7 @@ from lmarc.archive.owners import owner_of
 from lmarc.archive.presets import ChunkCoder, Coded, Preset
 from lmarc.archive.walk import Source
 from lmarc.container.header import Header
-from lmarc.container.index import Member, Owner
+from lmarc.container.index import MAX_MTIME, MIN_MTIME, Member, Owner, is_too_long
 from lmarc.container.writer import ContainerWriter, Sink
 
 #: So many sources are planned together: what bounds the memory that planning takes.
@@ -58,8 +58,8 @@ class Packer:
         self._chunker = Chunker(preset.chunk_size, self._submit)
         self._reader = ContentReader(self._chunker, whole_limit=preset.chunk_size)
         self._output = _Output(sink, self._coder, preset)
-        self._latest_mtime = None if epoch is None else epoch * 10**9
-        self._links: dict[tuple[int, int], bytes] = {}
+        self._latest_mtime = MAX_MTIME if epoch is None else min(epoch * 10**9, MAX_MTIME)
+        self._links: dict[tuple[int, int], Member] = {}
 
     def pack(self, sources: Iterable[Source]) -> None:
         """Add sources, in batches that are planned together."""
@@ -162,42 +162,43 @@ class Packer:
         info = content.stat
         if content.changed:
             self.observer.skipped(source.path, "changed while it was read; packed as read")
-        mtime = self._clamp(info.st_mtime_ns)
-        self._add(
-            Member(
-                source.path,
-                info.st_mode,
-                mtime,
-                owner_of(info.st_uid, info.st_gid),
-                content.size,
-                content.start,
-                hash=content.hash,
-                sparse=content.sparse,
-            )
+        member = Member(
+            source.path,
+            info.st_mode,
+            self._clamp(info.st_mtime_ns),
+            owner_of(info.st_uid, info.st_gid),
+            content.size,
+            content.start,
+            hash=content.hash,
+            sparse=content.sparse,
         )
+        is_in = self._add(member)
         self.result.content += content.size
         # What the stream did not get, holes and duplicates, is done already.
         self.observer.progress(source.stat.st_size - (self._chunker.position - before), 0)
-        if info.st_nlink > 1:
-            self._links[(info.st_dev, info.st_ino)] = source.path
+        if is_in and info.st_nlink > 1:
+            self._links[(info.st_dev, info.st_ino)] = member
 
     def _add_link(self, source: Source) -> None:
-        target = self._links.get((source.stat.st_dev, source.stat.st_ino))
-        if target is None:
+        first = self._links.get((source.stat.st_dev, source.stat.st_ino))
+        if first is None:
             # Its first name could not be packed; this one takes its place.
             self._add_file(source)
-            return
-        info = source.stat
-        self._add(
-            Member(source.path, 0, self._clamp(info.st_mtime_ns), owner_of(info.st_uid, info.st_gid), target=target)
-        )
+        else:
+            self._add(Member(source.path, 0, first.mtime_ns, first.owner, target=first.path))
 
-    def _add(self, member: Member) -> None:
+    def _add(self, member: Member) -> bool:
+        """Add a member; False, and told as skipped, if the format cannot hold it."""
+        self.observer.member(member.path)
+        if is_too_long(member.path):
+            self.observer.skipped(member.path, "its path is too long, or too deep, for an archive")
+            return False
         self.result.members += 1
         self._output.add_member(member, self._chunker.position)
+        return True
 
     def _clamp(self, mtime_ns: int) -> int:
-        return mtime_ns if self._latest_mtime is None else min(mtime_ns, self._latest_mtime)
+        return max(min(mtime_ns, self._latest_mtime), MIN_MTIME)
 
     def _submit(self, pieces: list[bytes]) -> None:
         if len(self._in_flight) >= self._max_in_flight:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import translate
 
 from lmarc.container.index import Member
@@ -31,8 +31,8 @@ def parents(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def check_all_safe(members: Iterable[Member]) -> dict[bytes, str]:
-    """The members that must not be extracted, and why: unsafe paths, and what lies below something not a directory."""
+def unsafe_members(members: Iterable[Member]) -> dict[bytes, str]:
+    """Of all members of an archive, those that must not be extracted, and why (FORMAT.md section 4.1)."""
     members = list(members)
     others = {member.path for member in members if member.kind != "dir"}
     blocked: dict[bytes, bool] = {b"": False}
@@ -60,30 +60,34 @@ def _is_blocked(directory: bytes, others: set[bytes], known: dict[bytes, bool]) 
 
 
 class Patterns:
-    """Globs and plain paths that select members. `*` and `?` match `/` too; a directory selects all below it."""
+    """Names and globs that select members. `*` and `?` match `/` too; a directory selects all below it.
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    What is the name of a member (`names`) means that member, whatever it would mean as a glob.
+    """
+
+    def __init__(self, patterns: Sequence[str], names: Collection[bytes]) -> None:
         self.patterns = [pattern.rstrip("/") or pattern for pattern in patterns]
         self._plain = {os.fsencode(pattern) for pattern in self.patterns}
-        globs = [pattern for pattern in self.patterns if any(char in pattern for char in "*?[")]
-        self._globs = [(pattern, re.compile(translate(pattern))) for pattern in globs]
+        globs = [p for p in self.patterns if any(char in p for char in "*?[") and os.fsencode(p) not in names]
+        self._globs = [(os.fsencode(pattern), re.compile(translate(pattern))) for pattern in globs]
         self._used: set[bytes] = set()
+        self._known: dict[bytes, bool] = {b"": False}
 
     def __call__(self, path: bytes) -> bool:
         """Whether the path, or a directory above it, matches."""
-        # All are tried, not the first that matches: every pattern that names something must be known to.
-        return not self.patterns or sum(self._matches(candidate) for candidate in (path, *parents(path))) > 0
+        if not self.patterns:
+            return True
+        above = path.rpartition(b"/")[0]
+        if above not in self._known:
+            # All are tried, not the first that matches: every pattern that names something must be known to.
+            self._known[above] = sum(self._matches(directory) for directory in (above, *parents(above))) > 0
+        return self._matches(path) or self._known[above]
 
     def _matches(self, path: bytes) -> bool:
-        found = False
-        if path in self._plain:
-            self._used.add(path)
-            found = True
-        for pattern, regex in self._globs:
-            if regex.match(os.fsdecode(path)):
-                self._used.add(os.fsencode(pattern))
-                found = True
-        return found
+        found = {path} & self._plain
+        found.update(pattern for pattern, regex in self._globs if regex.match(os.fsdecode(path)))
+        self._used |= found
+        return bool(found)
 
     def unmatched(self) -> list[str]:
         """Patterns that have matched nothing so far."""

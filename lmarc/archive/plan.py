@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -14,10 +15,10 @@ from lmarc.archive.walk import Source
 _SNIFF = 4096
 #: Below this a file of unknown kind is not worth opening twice.
 _MIN_SNIFF = 512
-#: A sample of which deflate-like coding saves less than this share counts as compressed already.
-_INCOMPRESSIBLE = 0.95
-#: Text in an 8-bit encoding has at least this share of ASCII.
-_MIN_ASCII = 0.7
+#: Noise has at most this many times the pairs of equal bytes that a uniform distribution has.
+_NOISE = (11, 10)
+#: Text in an 8-bit encoding has at least this share of ASCII, in tenths.
+_MIN_ASCII = 7
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\b\x1b"))
 _CONTINUATION = bytes(range(0x80, 0xC0))
 _HIGH = bytes(range(0x80, 0x100))
@@ -96,12 +97,13 @@ def _sniff(source: Source) -> Kind:
 
 
 def kind_of_sample(sample: bytes) -> Kind:
-    """PROSE for what reads as text, PACKED for what does not compress, BINARY for the rest."""
+    """PROSE for what reads as text, PACKED for what looks like noise, BINARY for the rest."""
     if _is_text(sample):
         return Kind.PROSE
-    import zlib
-
-    return Kind.PACKED if len(zlib.compress(sample, 1)) > len(sample) * _INCOMPRESSIBLE else Kind.BINARY
+    # The number of pairs of equal bytes: in noise each value is as frequent as another. Integers, since the order in
+    # the archive must not depend on a library's version.
+    pairs = sum(count * (count - 1) for count in Counter(sample).values())
+    return Kind.PACKED if pairs * 256 * _NOISE[1] < len(sample) * (len(sample) - 1) * _NOISE[0] else Kind.BINARY
 
 
 def _is_text(sample: bytes) -> bool:
@@ -112,4 +114,4 @@ def _is_text(sample: bytes) -> bool:
         codecs.getincrementaldecoder("utf-8")().decode(sample.lstrip(_CONTINUATION))
         return True
     except UnicodeDecodeError:
-        return len(sample.translate(None, _HIGH)) > len(sample) * _MIN_ASCII
+        return 10 * len(sample.translate(None, _HIGH)) > len(sample) * _MIN_ASCII

@@ -71,10 +71,6 @@ class ChunkCoder:
         """The backends for the header: those used, or all that may be."""
         return [ref for name, ref in sorted(self._refs.items()) if used is None or name in used]
 
-    def memory_bound(self, size: int) -> int:
-        """Bytes one worker takes at most for a chunk of that size."""
-        return max(self._codec.memory_bound(size), self._zstd.memory_bound(size))
-
     def code(self, pieces: list[bytes]) -> Coded:
         """Code one chunk, given in pieces, with whatever makes it smallest among what is worth trying."""
         data = b"".join(pieces)

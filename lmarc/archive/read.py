@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,11 +18,19 @@ from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
 from lmarc.archive.extract import ExtractOptions, Extractor, ExtractResult
 from lmarc.archive.jobs import default_jobs
 from lmarc.archive.observer import Observer
-from lmarc.archive.paths import Patterns, display, escape
+from lmarc.archive.paths import Patterns, display, escape, unsafe_members
 from lmarc.container.header import Header
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
-from lmarc.errors import BackendMissingError, DamagedError, LmarcError, MemberNotFoundError
+from lmarc.errors import (
+    BackendMissingError,
+    DamagedError,
+    IncompleteError,
+    LimitError,
+    LmarcError,
+    MemberNotFoundError,
+    UnsafeMemberError,
+)
 
 if TYPE_CHECKING:
     from lmarc.archive.compare import Difference
@@ -149,7 +158,7 @@ class Archive:
         A pattern is a name or a glob, and one that names a directory names all below it. Raises
         MemberNotFoundError for a pattern that names nothing.
         """
-        matches = Patterns(list(patterns))
+        matches = Patterns(list(patterns), self._members.keys())
         if not matches.patterns:
             return self.members
         chosen = [member for member in self._sorted if matches(member.path)]
@@ -169,8 +178,14 @@ class Archive:
         """
         return io.BufferedReader(_MemberFile(self, self._regular(name)), 1 << 16)
 
-    def read(self, name: str) -> bytes:
-        """The whole content of a regular file, verified against its hash."""
+    def read(self, name: str, *, max_size: int | None = None) -> bytes:
+        """The whole content of a regular file, verified against its hash. Raises LimitError beyond max_size bytes.
+
+        A file of nothing but a hole may be of any size: do not read what strangers made without a limit.
+        """
+        member = self._regular(name)
+        if max_size is not None and member.size > max_size:
+            raise LimitError(f"{display(member.path)}: {member.size} bytes, more than {max_size}")
         parts: list[bytes] = []
         self.copy_to(name, parts.append)
         return b"".join(parts)
@@ -190,47 +205,85 @@ class Archive:
         except DamagedError as error:
             raise DamagedError(f"{display(member.path)}: {error}") from error
 
-    def extract(self, name: str, path: str | os.PathLike[str] = ".", **options: Any) -> ExtractResult:
-        """Extract one member, and if it is a directory all below it. See extractall()."""
-        wanted = self._member(name).path
-        chosen = [member for member in self._sorted if member.path == wanted or member.path.startswith(wanted + b"/")]
-        return self._extract(chosen, path, **options)
-
-    def extractall(
-        self, path: str | os.PathLike[str] = ".", names: Iterable[str] | None = None, **options: Any
-    ) -> ExtractResult:
-        """Extract members below path: all, or those that these names or globs select.
-
-        Keyword arguments: `force` replaces what exists, `skip_existing` keeps it (the default is to raise
-        TargetExistsError before writing anything), `owner` restores owners, `jobs` is the number of threads, `observer`
-        is told what happens. Members that cannot be extracted are in the result's `failed`; the others are complete.
-        """
-        return self._extract(self.select(names or ()), path, **options)
-
-    def _extract(
+    def extract(
         self,
-        chosen: Iterable[Member],
-        path: str | os.PathLike[str],
+        name: str,
+        path: str | os.PathLike[str] = ".",
         *,
         force: bool = False,
         skip_existing: bool = False,
         owner: bool = False,
         jobs: int | None = None,
         observer: Observer | None = None,
+        check: bool = True,
     ) -> ExtractResult:
-        extractor = Extractor(
-            self._decoder, os.fspath(path), ExtractOptions(force, skip_existing, owner), observer or Observer()
-        )
-        return extractor.run(chosen, self._members.values(), jobs or default_jobs())
+        """Extract one member, and if it is a directory all below it. See extractall()."""
+        wanted = self._member(name).path
+        chosen = [member for member in self._sorted if member.path == wanted or member.path.startswith(wanted + b"/")]
+        return self._extract(chosen, path, ExtractOptions(force, skip_existing, owner), jobs, observer, check)
+
+    def extractall(
+        self,
+        path: str | os.PathLike[str] = ".",
+        names: Iterable[str] | None = None,
+        *,
+        force: bool = False,
+        skip_existing: bool = False,
+        owner: bool = False,
+        jobs: int | None = None,
+        observer: Observer | None = None,
+        check: bool = True,
+    ) -> ExtractResult:
+        """Extract members below path: all, or those that these names or globs select.
+
+        `force` replaces what exists, `skip_existing` keeps it (the default is to raise TargetExistsError before
+        writing anything), `owner` restores owners, `jobs` is the number of threads, `observer` is told what happens.
+        Members that cannot be extracted do not keep the others from it; at the end IncompleteError tells of them, or,
+        with check=False, the result's `failed` alone.
+        """
+        options = ExtractOptions(force, skip_existing, owner)
+        return self._extract(self.select(names or ()), path, options, jobs, observer, check)
+
+    def _extract(
+        self,
+        chosen: Iterable[Member],
+        path: str | os.PathLike[str],
+        options: ExtractOptions,
+        jobs: int | None,
+        observer: Observer | None,
+        check: bool,
+    ) -> ExtractResult:
+        extractor = Extractor(self._decoder, os.fspath(path), options, observer or Observer())
+        result = extractor.run(chosen, self._members.values(), jobs or default_jobs())
+        if check and result.failed:
+            first, error = next(iter(result.failed.items()))
+            more = f" (and {len(result.failed) - 1} more)" if len(result.failed) > 1 else ""
+            code = error.exit_code if isinstance(error, LmarcError) else LmarcError.exit_code
+            raise IncompleteError(f"{display(first)}: {error}{more}", result, code)
+        return result
 
     def test(
         self, names: Iterable[str] | None = None, *, jobs: int | None = None, observer: Observer | None = None
     ) -> dict[str, Exception]:
         """Decode and verify members without writing anything; return what failed, by name. Empty: all is well."""
+        observer = observer or Observer()
         chosen = self.select(names or ())
-        delivery = Delivery(self._decoder, MemberSink, observer or Observer())
-        delivery.run([member for member in chosen if member.kind == "file"], jobs or default_jobs())
-        return {os.fsdecode(path): error for path, error in delivery.failed.items()}
+        failed: dict[bytes, Exception] = {}
+        unsafe = unsafe_members(self._sorted)
+        for member in chosen:
+            if member.path in unsafe:
+                failed[member.path] = UnsafeMemberError(f"unsafe: {unsafe[member.path]}")
+                observer.failed(member.path, failed[member.path])
+        files = {file.path: file for file in map(self._file_of, chosen) if file is not None}
+        delivery = Delivery(self._decoder, MemberSink, observer)
+        delivery.run(files.values(), jobs or default_jobs())
+        for member in chosen:
+            file = self._file_of(member)
+            if file is not None and file.path in delivery.failed:
+                failed.setdefault(member.path, delivery.failed[file.path])
+            elif file is None and member.kind == "hardlink":
+                failed.setdefault(member.path, DamagedError("the file it links to is lost"))
+        return {os.fsdecode(path): error for path, error in failed.items()}
 
     def diff(self, path: str | os.PathLike[str] = ".", *, observer: Observer | None = None) -> Iterator[Difference]:
         """Differences between the archive and the tree it was packed from.
@@ -364,6 +417,7 @@ class _MemberFile(io.RawIOBase):
             self._runs.append((offset, length, start))
             offset += length
             start += length
+        self._offsets = [run[0] for run in self._runs]
 
     def readable(self) -> bool:
         return True
@@ -386,16 +440,22 @@ class _MemberFile(io.RawIOBase):
         want = min(len(view), self._member.size - self._position)
         if want <= 0:
             return 0
-        data = self._read(want)
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        filled = 0
+        while filled < want:
+            data = self._read(want - filled)
+            view[filled : filled + len(data)] = data
+            filled += len(data)
+            self._position += len(data)
+        return filled
 
     def _read(self, want: int) -> bytes:
-        for offset, length, start in self._runs:
-            if self._position < offset:
-                return bytes(min(want, offset - self._position))
-            if self._position < offset + length:
-                inside = self._position - offset
+        """Up to want bytes, not more than one run of data or one hole has."""
+        position = self._position
+        at = bisect_right(self._offsets, position) - 1
+        if at >= 0:
+            offset, length, start = self._runs[at]
+            if position < offset + length:
+                inside = position - offset
                 return self._archive._read_stream(start + inside, start + min(inside + want, length))
-        return bytes(want)
+        following = self._offsets[at + 1] if at + 1 < len(self._offsets) else self._member.size
+        return bytes(min(want, following - position))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
+from contextlib import suppress
 from types import TracebackType
 
 from lmarc.errors import LmarcError, TargetExistsError
+
+#: How often a working file that is not ours to use is made anew.
+_TRIES = 3
 
 
 class SaveFile:
@@ -26,21 +31,44 @@ class SaveFile:
 
     def __enter__(self) -> SaveFile:
         self._refuse_existing()
+        if os.path.isdir(self.path):
+            raise LmarcError(f"{self.path} is a directory")
         # Not O_TRUNC: another process may be writing it, which only the lock tells.
-        self._fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        if not self._lock():
-            os.close(self._fd)
-            raise LmarcError(f"{self.path} is being written by another process")
+        self._fd = self._open_partial()
         os.ftruncate(self._fd, 0)
+        with suppress(OSError):
+            os.fchmod(self._fd, os.stat(self.path).st_mode & 0o777)
         return self
 
-    def _lock(self) -> bool:
+    def _open_partial(self) -> int:
+        for _ in range(_TRIES):
+            fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            try:
+                self._lock(fd)
+                info = os.fstat(fd)
+                # Whoever held the lock before may have renamed the file meanwhile: what is locked is then its result.
+                if not os.path.samestat(info, os.lstat(self.partial)):
+                    raise FileNotFoundError
+                if stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_uid == os.geteuid():
+                    return fd
+                # Somebody else's, or known by another name: not ours to write into.
+                os.unlink(self.partial)
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+        raise LmarcError(f"{self.path} is being written by another process")
+
+    def _lock(self, fd: int) -> None:
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held the lock before may have renamed the file meanwhile: what is locked now is then its result.
-            return os.path.samestat(os.fstat(self._fd), os.lstat(self.partial))
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LmarcError(f"{self.path} is being written by another process") from None
         except OSError:
-            return False
+            # No locks here (some network file systems): two writers at once are then up to the user.
+            return
 
     @property
     def identities(self) -> list[tuple[int, int]]:
@@ -61,23 +89,40 @@ class SaveFile:
             if kind is None:
                 self._commit()
             else:
-                os.unlink(self.partial)
+                with suppress(OSError):
+                    os.unlink(self.partial)
         finally:
             os.close(self._fd)
 
     def _commit(self) -> None:
         try:
             os.fsync(self._fd)
-            self._refuse_existing()
-            os.rename(self.partial, self.path)
+            if self._replace:
+                os.rename(self.partial, self.path)
+            else:
+                self._link()
         except BaseException:
-            os.unlink(self.partial)
+            with suppress(OSError):
+                os.unlink(self.partial)
             raise
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _link(self) -> None:
+        """Give the file its name, unless something has got it meanwhile."""
+        try:
+            os.link(self.partial, self.path, follow_symlinks=False)
+            os.unlink(self.partial)
+        except FileExistsError:
+            self._refuse_existing()
+            raise
+        except OSError:
+            # A file system without hard links: the look before the rename is the best there is.
+            self._refuse_existing()
+            os.rename(self.partial, self.path)
 
     def _refuse_existing(self) -> None:
         if not self._replace and os.path.lexists(self.path):

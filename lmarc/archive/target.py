@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 from collections import OrderedDict
+from collections.abc import Collection
 from contextlib import suppress
 
 from lmarc.archive.paths import display
@@ -18,8 +19,11 @@ _MAX_OPEN = 4096
 class Target:
     """Keeps descriptors of directories in use. Paths are member paths that have been found safe."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, finished_later: Collection[bytes] = ()) -> None:
+        """`finished_later` are directories whose mode is set at the end: those made are noted in `made`."""
         os.makedirs(root, exist_ok=True)
+        self._finished_later = finished_later
+        self.made: set[bytes] = set()
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: OrderedDict[bytes, int] = OrderedDict()
         self._max_open = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
@@ -37,7 +41,7 @@ class Target:
     def directory(self, path: bytes, *, create: bool = True) -> int:
         """A descriptor of a directory below the root, good until the next call.
 
-        Missing directories are made with mode 0700, whoever asked for them sets the mode later. Raises
+        Missing directories are made, those to be finished later with mode 0700, others as the umask says. Raises
         UnsafeMemberError where something else than a directory stands in the way.
         """
         if self._root < 0:
@@ -87,8 +91,11 @@ class Target:
     def _enter(self, fd: int, name: bytes, path: bytes, create: bool) -> int:
         if create:
             # Most directories that are not open are new: making one first saves asking.
+            is_finished_later = path in self._finished_later
             with suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=fd)
+                os.mkdir(name, 0o700 if is_finished_later else 0o777, dir_fd=fd)
+                if is_finished_later:
+                    self.made.add(path)
         try:
             return os.open(name, _OPEN, dir_fd=fd)
         except OSError as error:

@@ -20,11 +20,16 @@ _MAX_GITIGNORE = 1 << 20
 
 @dataclass(slots=True)
 class Source:
-    """Something on disk that shall become a member: `path` in the archive, `location` relative to descriptor `root`."""
+    """Something on disk that shall become a member: `path` in the archive, `location` relative to descriptor `root`.
+
+    The first `given` bytes of the location are the user's own words and may lead through links; the rest was found by
+    walking and may not.
+    """
 
     path: bytes
     root: int
     location: bytes
+    given: int
     stat: os.stat_result
 
 
@@ -62,7 +67,11 @@ class Walker:
             if point.path:
                 self._claim(point.path)
             source = self._look(point)
-            if source is not None:
+            if source is None:
+                continue
+            if self._is_left_out(source):
+                raise UsageError(f"{display(point.path)} is the archive to be written")
+            if not point.path or self._selector.takes(point.path, stat.S_ISDIR(source.stat.st_mode), None):
                 yield from self._tree(source)
 
     def _claim(self, path: bytes) -> None:
@@ -97,7 +106,8 @@ class Walker:
 
     def _look(self, point: StartPoint) -> Source | None:
         try:
-            return Source(point.path, point.root, point.location, fs.lstat(point.root, point.location))
+            info = fs.lstat(point.root, point.location)
+            return Source(point.path, point.root, point.location, len(point.location), info)
         except OSError as error:
             self._observer.skipped(point.path or point.location, error.strerror or str(error))
             return None
@@ -123,7 +133,13 @@ class Walker:
         if kind in _SPECIAL:
             self._observer.notice(source.path, f"{_SPECIAL[kind]} left out")
             return False
-        return (source.stat.st_dev, source.stat.st_ino) not in self._leave_out
+        if self._is_left_out(source):
+            self._observer.notice(source.path, "is the archive being written, left out")
+            return False
+        return True
+
+    def _is_left_out(self, source: Source) -> bool:
+        return (source.stat.st_dev, source.stat.st_ino) in self._leave_out
 
     def _list(self, directory: Source, ignores: IgnoreChain | None) -> tuple[Iterator[Source], IgnoreChain | None]:
         """The entries of a directory that the filters take, in byte order, and the ignore rules for them."""
@@ -132,42 +148,38 @@ class Walker:
         except OSError as error:
             self._observer.skipped(directory.path, error.strerror or str(error))
             return iter(()), ignores
-        out: list[Source] = []
+        out: list[bytes] = []
         prefix = directory.path + b"/" if directory.path else b""
         try:
             if ignores is not None:
                 ignores = ignores.below(directory.path, _read_gitignore(fd))
             with os.scandir(fd) as entries:
                 for entry in entries:
-                    self._add_entry(entry, directory, prefix, ignores, out)
+                    name = os.fsencode(entry.name)
+                    if self._filters_nothing or self._selector.takes(
+                        prefix + name, entry.is_dir(follow_symlinks=False), ignores
+                    ):
+                        out.append(name)
         except OSError as error:
             self._observer.skipped(directory.path, error.strerror or str(error))
         finally:
             os.close(fd)
-        out.sort(key=lambda source: source.path)
+        out.sort()
         if not directory.path:
-            for source in out:
-                self._claim(source.path)
-        return iter(out), ignores
+            for name in out:
+                self._claim(name)
+        return self._entries(directory, prefix, out), ignores
 
-    def _add_entry(
-        self,
-        entry: os.DirEntry[str],
-        directory: Source,
-        prefix: bytes,
-        ignores: IgnoreChain | None,
-        out: list[Source],
-    ) -> None:
-        name = os.fsencode(entry.name)
-        path = prefix + name
-        try:
-            info = entry.stat(follow_symlinks=False)
-        except OSError as error:
-            self._observer.skipped(path, error.strerror or str(error))
-            return
-        if not self._filters_nothing and not self._selector.takes(path, stat.S_ISDIR(info.st_mode), ignores):
-            return
-        out.append(Source(path, directory.root, directory.location + b"/" + name, info))
+    def _entries(self, directory: Source, prefix: bytes, names: list[bytes]) -> Iterator[Source]:
+        """Look at entries one at a time: of a directory of a million, names are kept, not what stat tells of them."""
+        for name in names:
+            location = directory.location + b"/" + name
+            try:
+                info = fs.lstat(directory.root, location)
+            except OSError as error:
+                self._observer.skipped(prefix + name, error.strerror or str(error))
+                continue
+            yield Source(prefix + name, directory.root, location, directory.given, info)
 
 
 def _read_gitignore(fd: int) -> bytes | None:

@@ -61,11 +61,14 @@ class CodecBackend(Backend):
 
     @abstractmethod
     def compress(self, data: bytes | bytearray | memoryview, params: Mapping[str, Any]) -> bytes:
-        """Code data (at least one byte) into a payload. `params` are the archive's for this backend."""
+        """Code data (at least one byte) into a payload. `params` are the preset's; a plugin's default is {}."""
 
     @abstractmethod
     def decompress(self, payload: memoryview, size: int, params: Mapping[str, Any]) -> bytes:
-        """Decode a payload to exactly size bytes. Any exception means: damaged. Never trust the payload."""
+        """Decode a payload to exactly size bytes. Any exception means: damaged. Never trust the payload.
+
+        `params` are those the archive's header has for this backend.
+        """
 
     def memory_bound(self, size: int) -> int:
         """Bytes of memory that coding a chunk of that size takes at most, input and output not counted."""

@@ -89,6 +89,8 @@ def codec(name: str, version: int | None = None) -> CodecBackend:
             f"backend {name!r} is at version {backend.version} and does not decode version {version}: "
             f"upgrade {found()[name].distribution}"
         )
+    if backend.promise == Promise.MATCHING:
+        raise BackendMissingError(f"backend {name!r} promises matching, which this version of lmarc cannot check")
     if not isinstance(backend, CodecBackend):
         raise BackendMissingError(f"backend {name!r} is of a kind that this lmarc cannot run")
     return backend if found()[name].distribution == _CORE else GuardedCodec(backend)

@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from lmarc.cli.options import ArchivePath, Json
+from lmarc.errors import LmarcError
+
+#: What a member may hold at most to go into JSON, in bytes.
+_MAX_JSON = 1 << 28
 
 
 def cat(
@@ -20,12 +24,17 @@ def cat(
     from lmarc.cli.session import opened, selected
 
     with opened(archive) as source:
-        files = [info for info in selected(source, members) if info.is_file()]
+        chosen = selected(source, members)
+        for info in chosen:
+            if info.name in members and not info.is_file():
+                raise LmarcError(f"{info.name} is not a regular file but a {info.kind}")
+        files = [info for info in chosen if info.is_file()]
         if json:
             import base64
 
             rows = [
-                render.member(info) | {"content_base64": base64.b64encode(source.read(info.name)).decode()}
+                render.member(info)
+                | {"content_base64": base64.b64encode(source.read(info.name, max_size=_MAX_JSON)).decode()}
                 for info in files
             ]
             render.print_json(render.header(source) | {"members": rows})

@@ -30,7 +30,7 @@ def info(archive: ArchivePath, json: Json = False) -> None:
 def _facts(source: Archive) -> dict[str, Any]:
     from lmarc.cli import render
     from lmarc.container.frames import CHECK_SIZE
-    from lmarc.errors import DamagedError
+    from lmarc.errors import LmarcError
 
     head = render.header(source)
     for row in head["backends"]:
@@ -43,7 +43,7 @@ def _facts(source: Archive) -> dict[str, Any]:
         largest = max(largest, chunk.size)
         try:
             row["payload"] += source.payload_size(chunk)
-        except DamagedError:
+        except LmarcError:
             row["damaged"] = row.get("damaged", 0) + 1
     kinds = Counter(member.kind for member in source.members)
     content = sum(member.size for member in source.members if member.kind == "file")

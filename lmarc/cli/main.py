@@ -59,6 +59,14 @@ def _program(
     """A file archiver that compresses by prediction."""
 
 
+_NOTHING_LEFT = "nothing incomplete was left behind, the same command starts again"
+_AFTER_INTERRUPT = {"unpack": "what has its name is complete, the same command with --skip-existing goes on"}
+
+
+def _verb() -> str:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+
+
 class _Interrupted(BaseException):
     """SIGINT or SIGTERM. Not KeyboardInterrupt, which the command parser would turn into its own message and code."""
 
@@ -97,7 +105,7 @@ def main() -> NoReturn:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except _Interrupted:
-        _finish(EXIT_INTERRUPTED, "interrupted; nothing incomplete was left behind, the same command starts again")
+        _finish(EXIT_INTERRUPTED, f"interrupted; {_AFTER_INTERRUPT.get(_verb(), _NOTHING_LEFT)}")
     except LmarcError as error:
         _finish(error.exit_code, str(error))
     except BrokenPipeError:

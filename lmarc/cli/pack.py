@@ -69,7 +69,7 @@ def pack(
         raise UsageError("nothing to pack: give paths, - or --files-from")
     if given.count(_STDIN) + (files_from == _STDIN) + (files_from0 == _STDIN) > 1:
         raise UsageError("standard input can be used once only")
-    target = output or _default_output(given)
+    target = output or (_STDIN if dry_run else _default_output(given))
     options: dict[str, Any] = {
         "paths": [path for path in given if path != _STDIN],
         "listed": _listed(files_from, files_from0),
@@ -101,6 +101,10 @@ def pack(
 
 class _Stdout:
     """Standard output as a sink that writes all or raises."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return sys.stdout.fileno()
 
     def write(self, data: bytes) -> None:
         """Write all of data."""

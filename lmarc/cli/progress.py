@@ -8,7 +8,6 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from lmarc.archive.decode import describe
 from lmarc.archive.observer import Observer
 from lmarc.archive.paths import display
 from lmarc.cli import render
@@ -89,7 +88,7 @@ class Reporter(Observer):
 
     def failed(self, path: bytes, error: Exception) -> None:
         """Say it."""
-        self._say(f"lmarc: {describe(path, error)}")
+        self._say(f"lmarc: {_describe(path, error)}")
 
     def _say(self, text: str) -> None:
         if self._bar is not None:
@@ -136,6 +135,11 @@ def _new_bar() -> Progress:
         console=Console(stderr=True),
         transient=True,
     )
+
+
+def _describe(path: bytes, error: Exception) -> str:
+    reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return f"{display(path)}: {reason}"
 
 
 def summary(text: str, *, quiet: bool) -> None:

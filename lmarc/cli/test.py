@@ -16,20 +16,14 @@ def test(
     verbose: Verbose = False,
 ) -> None:
     """Decode and verify everything without writing it. Exit code 0 means: unpack will give back every byte."""
-    from lmarc.archive.paths import check_all_safe, escape
+    from lmarc.archive.paths import escape
     from lmarc.cli import render
     from lmarc.cli.progress import Reporter, summary
     from lmarc.cli.session import opened
-    from lmarc.errors import UnsafeMemberError
 
     with opened(archive) as source, Reporter("testing", quiet=quiet, verbose=verbose) as reporter:
         chosen = source.select(members or ())
-        failed: dict[str, Exception] = {}
-        for path, reason in check_all_safe(source.members).items():
-            error = UnsafeMemberError(f"unsafe: {reason}")
-            failed[path.decode(errors="surrogateescape")] = error
-            reporter.failed(path, error)
-        failed |= source.test(members, jobs=jobs, observer=reporter)
+        failed = source.test(members, jobs=jobs, observer=reporter)
         code = render.exit_code([*render.damage(source), *failed.values()])
         if json:
             counts = {"ok": code == 0, "tested": len(chosen)}

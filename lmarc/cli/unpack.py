@@ -55,6 +55,7 @@ def unpack(
             owner=owner,
             jobs=jobs,
             observer=reporter,
+            check=False,
         )
         failed = {os.fsdecode(path): error for path, error in result.failed.items()}
         code = render.exit_code([*render.damage(source), *failed.values()])

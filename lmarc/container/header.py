@@ -115,7 +115,16 @@ def _parse(packed: bytes) -> Header:
     unknown = [name for name in requires if name not in KNOWN_FEATURES]
     if unknown:
         raise UnsupportedError(f"needs a feature this lmarc does not have: {', '.join(unknown)}")
+    models = options.get("models", [])
+    if type(options.get("chunking", {})) is not dict or type(models) is not list:
+        raise DamagedError("header: chunking or models are not what they must be")
+    if not all(type(model) is dict for model in models):
+        raise DamagedError("header: a model is not a map")
     backends = tuple(BackendRef.from_row(row) for row in rows)
+    for ref in backends:
+        model = ref.properties.get("model", 0)
+        if "model" in ref.properties and not (wire.is_uint(model) and model < len(models)):
+            raise DamagedError("header: a backend's model is not in the list")
     if len({(ref.name, ref.version) for ref in backends}) < len(backends):
         raise DamagedError("header: a backend is listed twice")
     return Header(writer, backends, options)

@@ -13,7 +13,7 @@ from lmarc.errors import DamagedError, LimitError, UnsupportedError
 HASH_SIZE = 32
 HARDLINK = 0
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", HARDLINK: "hardlink"}
-_MTIME_LIMIT = 1 << 63
+MIN_MTIME, MAX_MTIME = -(1 << 63), (1 << 64) - 1
 _OWNER_LIMIT = 1 << 32
 #: Most of an index is hashes: a higher level gains little, and on a large one takes longer than packing.
 _ZSTD_LEVELS = (19, 1, -10, -100)
@@ -220,6 +220,11 @@ def _parse_chunks(flat: list[Any], base: int) -> list[Chunk]:
     return out
 
 
+def is_too_long(path: bytes) -> bool:
+    """Whether a path is beyond the format's limits."""
+    return len(path) > wire.MAX_PATH or path.count(b"/") >= wire.MAX_COMPONENTS
+
+
 def _parse_members(rows: list[Any], owners: list[Owner], hash_of: Iterator[bytes]) -> list[Member]:
     members: list[Member] = []
     paths: set[bytes] = set()
@@ -237,9 +242,9 @@ def _parse_member(row: Any, owners: list[Owner], hash_of: Iterator[bytes]) -> Me
         raise DamagedError("a member is not [path, mode, mtime, owner, ...]")
     mode, mtime, owner = row[1:4]
     path = wire.from_text_or_bytes(row[0])
-    if len(path) > wire.MAX_PATH or path.count(b"/") >= wire.MAX_COMPONENTS:
+    if is_too_long(path):
         raise LimitError(f"a path of {len(path)} bytes, more than {wire.MAX_PATH}, or of too many components")
-    if not wire.is_uint(mode) or mode > 0xFFFF or type(mtime) is not int or not -_MTIME_LIMIT <= mtime < _MTIME_LIMIT:
+    if not wire.is_uint(mode) or mode > 0xFFFF or type(mtime) is not int or not MIN_MTIME <= mtime <= MAX_MTIME:
         raise DamagedError("a member's mode or time is out of range")
     if not wire.is_uint(owner) or owner >= len(owners):
         raise DamagedError("a member's owner is not in the table")

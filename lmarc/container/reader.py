@@ -110,7 +110,7 @@ class ContainerReader:
             raise DamagedError("the trailer does not lead to an index")
         last = self._index_at(offset, end)
         segments = []
-        budget = wire.MAX_ALL_INDEXES
+        budget = wire.MAX_ALL_INDEXES - self._head_at(offset).decoded
         for at in last.segments:
             if not self.frames_start <= at < offset:
                 raise DamagedError("an index names a checkpoint outside the archive")
@@ -127,12 +127,12 @@ class ContainerReader:
         """Accept the indexes of a whole archive, or raise DamagedError."""
         chunks = [chunk for index in indexes for chunk in index.chunks]
         members = [member for index in indexes for member in index.members]
-        offset, start = self.frames_start - 1, 0
+        offset, start = self.frames_start - frames.MIN_CHUNK_FRAME, 0
         for index in indexes:
             if index.base != start:
                 raise DamagedError("the parts of the index do not follow one another")
             for chunk in index.chunks:
-                if not offset < chunk.offset < self.size:
+                if not offset + frames.MIN_CHUNK_FRAME <= chunk.offset < self.size:
                     raise DamagedError("the index's chunks do not follow one another")
                 offset, start = chunk.offset, chunk.end
         if any(chunk.codec >= len(self.header.backends) for chunk in chunks):
@@ -166,11 +166,13 @@ class ContainerReader:
         out = []
         # Heads made to overlap would have the same bytes checked again and again.
         budget = 2 * self.size
+        decoded = 0
         for offset, head in self.walk_frames():
             if head.type != frames.INDEX:
                 continue
-            budget -= head.stored + head.decoded
-            if budget < -wire.MAX_INDEX:
+            budget -= head.stored
+            decoded += head.decoded
+            if budget < 0 or decoded > wire.MAX_ALL_INDEXES:
                 self.damage.append("too many index frames for an archive of this size; the rest is not looked at")
                 break
             try:

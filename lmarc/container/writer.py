@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lmarc.container import frames
+from lmarc.container import frames, wire
 from lmarc.container.header import Header
 from lmarc.container.index import Chunk, IndexFrame, Member
+from lmarc.errors import LimitError
 
 TRAILER_MAGIC = b"\x8eZ"
 TRAILER_SIZE = 6
@@ -38,6 +39,7 @@ class ContainerWriter:
         self._members: list[Member] = []
         self._segments: list[int] = []
         self._index_bytes = 0
+        self._all_indexes = 0
         self._write(header.to_bytes())
 
     @property
@@ -80,7 +82,11 @@ class ContainerWriter:
         self._write(size.to_bytes(4, "little") + TRAILER_MAGIC)
 
     def _write_index(self, segments: list[int] | tuple[int, ...]) -> int:
-        head, body = IndexFrame(self._base, self._chunks, self._members, segments).to_frame(self.offset)
+        index = IndexFrame(self._base, self._chunks, self._members, segments)
+        head, body = index.to_frame(self.offset)
+        self._all_indexes += frames.parse_head(self.offset, head).decoded
+        if self._all_indexes > wire.MAX_ALL_INDEXES:
+            raise LimitError(f"an index of more than {wire.MAX_ALL_INDEXES} bytes: too many members for one archive")
         self._write(head)
         self._write(body)
         self._base = self.stream_end

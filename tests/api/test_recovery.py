@@ -141,6 +141,6 @@ def test_hard_links_are_not_extracted_without_their_content(tmp_path: Path) -> N
     entries = [build.file(b"a", b"content of a"), build.hardlink(b"h", b"a"), build.file(b"b", b"content of b")]
     data = build.damage(build.build(entries), b"content of a")
     with lmarc.open(io.BytesIO(data)) as archive:
-        result = archive.extractall(tmp_path)
+        result = archive.extractall(tmp_path, check=False)
         assert set(result.failed) == {b"a", b"h"}
         assert [path.name for path in tmp_path.iterdir()] == ["b"]

@@ -46,14 +46,14 @@ def exercise(data: bytes, *, extract: bool = False) -> lmarc.Archive | None:
         except lmarc.LmarcError:
             continue
         assert len(content) == info.size
-        assert info.name not in failed
+        assert not isinstance(failed.get(info.name, lmarc.UnsafeMemberError()), lmarc.DamagedError)
     assert archive.decode_memory() is None or not archive.chunks or archive.decode_memory() >= 0
     for chunk in archive.chunks:
         with suppress(lmarc.LmarcError):
             archive.payload_size(chunk)
     if extract:
         with tempfile.TemporaryDirectory() as folder:
-            archive.extractall(folder, jobs=1)
+            archive.extractall(folder, jobs=1, check=False)
     return archive
 
 
@@ -151,7 +151,7 @@ def test_any_owner(owner: list[Any]) -> None:
     data = assemble([0, [owner], [START, 20, 0], rows], HASH, chunk=CHUNK)
     with tempfile.TemporaryDirectory() as folder, lmarc.open(io.BytesIO(data)) as archive:
         assert not archive.damage
-        archive.extractall(folder, owner=True)
+        archive.extractall(folder, owner=True, check=False)
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(1, 2**26), st.booleans())

@@ -18,7 +18,7 @@ UINTS = st.integers(0, 2**63 - 1)
 SMALL = st.integers(0, 2**40)
 NAMES = st.binary(max_size=12) | st.text(max_size=12).map(str.encode)
 HASHES = st.binary(min_size=32, max_size=32)
-TIMES = st.integers(-(2**63), 2**63 - 1)
+TIMES = st.integers(-(2**63), 2**64 - 1)
 NUMBERS = st.integers(1, 2**32 - 1)
 OWNERS = (
     st.builds(Owner, NUMBERS, NUMBERS, NAMES, NAMES)
@@ -148,7 +148,6 @@ def _member(*row: Any) -> list[Any]:
         (_member("a", DIR, 0, 1), b"", DamagedError),
         (_member("a", DIR, 0, -1), b"", DamagedError),
         (_member("a", DIR, 0, "0"), b"", DamagedError),
-        (_member("a", DIR, 2**63, 0), b"", DamagedError),
         (_member("a", DIR, "0", 0), b"", DamagedError),
         (_member("a", 2**16, 0, 0), b"", DamagedError),
         (_member("a", -1, 0, 0), b"", DamagedError),
