@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -73,7 +74,7 @@ class LimitError(LmarcError):
 class IncompleteError(LmarcError):
     """Some members could not be extracted; the others were. `result` is the ExtractResult, `failed` in it has them.
 
-    The exit code is that of the first that failed.
+    The exit code is the one that unpack would end with.
     """
 
     def __init__(self, message: str, result: Any, exit_code: int) -> None:
@@ -84,6 +85,16 @@ class IncompleteError(LmarcError):
 
 class BackendError(LmarcError):
     """A backend failed while coding."""
+
+
+#: Which of several failures gives the exit code; others count as plain failure.
+_PRECEDENCE = (11, 16, 13, 14, 15, 17)
+
+
+def exit_code(errors: Iterable[Exception]) -> int:
+    """The exit code for what went wrong; 0 if nothing did."""
+    codes = {error.exit_code if isinstance(error, LmarcError) else LmarcError.exit_code for error in errors}
+    return next((code for code in _PRECEDENCE if code in codes), min(codes, default=0))
 
 
 #: Exit code of an operation that skipped some of its sources and did the rest.

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import translate
+from itertools import chain
 
 from lmarc.container.index import Member
 
@@ -52,10 +53,16 @@ def unsafe_members(members: Iterable[Member]) -> dict[bytes, str]:
 
 
 def _is_blocked(directory: bytes, others: set[bytes], known: dict[bytes, bool]) -> bool:
-    verdict = known.get(directory)
-    if verdict is None:
-        verdict = directory in others or not others.isdisjoint(parents(directory))
-        known[directory] = verdict
+    verdict = False
+    for path in chain((directory,), parents(directory)):
+        # Mostly the directory above is known. Only the one asked for is noted: a hostile path may have thousands above.
+        if path in known:
+            verdict = known[path]
+            break
+        if path in others:
+            verdict = True
+            break
+    known[directory] = verdict
     return verdict
 
 
@@ -80,7 +87,7 @@ class Patterns:
         above = path.rpartition(b"/")[0]
         if above not in self._known:
             # All are tried, not the first that matches: every pattern that names something must be known to.
-            self._known[above] = sum(self._matches(directory) for directory in (above, *parents(above))) > 0
+            self._known[above] = sum(map(self._matches, chain((above,), parents(above)))) > 0
         return self._matches(path) or self._known[above]
 
     def _matches(self, path: bytes) -> bool:

@@ -30,6 +30,7 @@ from lmarc.errors import (
     LmarcError,
     MemberNotFoundError,
     UnsafeMemberError,
+    exit_code,
 )
 
 if TYPE_CHECKING:
@@ -258,8 +259,7 @@ class Archive:
         if check and result.failed:
             first, error = next(iter(result.failed.items()))
             more = f" (and {len(result.failed) - 1} more)" if len(result.failed) > 1 else ""
-            code = error.exit_code if isinstance(error, LmarcError) else LmarcError.exit_code
-            raise IncompleteError(f"{display(first)}: {error}{more}", result, code)
+            raise IncompleteError(f"{display(first)}: {error}{more}", result, exit_code(result.failed.values()))
         return result
 
     def test(

@@ -17,6 +17,7 @@ from lmarc.errors import BackendError, BackendMissingError, DamagedError, LmarcE
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
 _CORE = "lmarc"
+_NO_MATCHING = "promises matching, which this version of lmarc cannot check"
 _SIGNATURES: dict[str, tuple[Any, ...]] = {"compress": (b"", {}), "decompress": (b"", 0, {})}
 #: pip names of plugins that people may meet in archives before they have them.
 _KNOWN_PLUGINS = {"brotli": "lmarc-brotli", "llama": "lmarc-llama", "torch": "lmarc-torch", "order2": "lmarc-order2"}
@@ -90,7 +91,7 @@ def codec(name: str, version: int | None = None) -> CodecBackend:
             f"upgrade {found()[name].distribution}"
         )
     if backend.promise == Promise.MATCHING:
-        raise BackendMissingError(f"backend {name!r} promises matching, which this version of lmarc cannot check")
+        raise BackendMissingError(f"backend {name!r} {_NO_MATCHING}")
     if not isinstance(backend, CodecBackend):
         raise BackendMissingError(f"backend {name!r} is of a kind that this lmarc cannot run")
     return backend if found()[name].distribution == _CORE else GuardedCodec(backend)
@@ -159,7 +160,7 @@ def describe(name: str) -> dict[str, Any]:
     try:
         backend = load(name)
         row |= {"version": backend.version, "promise": str(backend.promise)}
-        row["missing"] = _ask(name, backend.missing)
+        row["missing"] = _NO_MATCHING if backend.promise == Promise.MATCHING else _ask(name, backend.missing)
     except BackendMissingError as error:
         row["missing"] = " ".join(str(error).split())
     return row

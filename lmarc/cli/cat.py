@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lmarc.cli.options import ArchivePath, Json
-from lmarc.errors import LmarcError
+from lmarc.errors import LmarcError, exit_code
 
 #: What a member may hold at most to go into JSON, in bytes.
 _MAX_JSON = 1 << 28
@@ -25,8 +25,9 @@ def cat(
 
     with opened(archive) as source:
         chosen = selected(source, members)
+        named = {name.rstrip("/") for name in members}
         for info in chosen:
-            if info.name in members and not info.is_file():
+            if info.name in named and not info.is_file():
                 raise LmarcError(f"{info.name} is not a regular file but a {info.kind}")
         files = [info for info in chosen if info.is_file()]
         if json:
@@ -42,4 +43,4 @@ def cat(
             for info in files:
                 source.copy_to(info.name, sys.stdout.buffer.write)
             sys.stdout.buffer.flush()
-        raise typer.Exit(render.exit_code(render.damage(source)))
+        raise typer.Exit(exit_code(render.damage(source)))

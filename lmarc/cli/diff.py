@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lmarc.cli.options import ArchivePath, Json
+from lmarc.errors import exit_code
 
 
 def diff(
@@ -33,4 +34,4 @@ def diff(
         if json:
             rows = [{**item._asdict(), "path": item.path.decode(errors="surrogateescape")} for item in found]
             render.print_json({"differences": rows, "damage": source.damage})
-        raise typer.Exit(render.exit_code(render.damage(source)) or (1 if found else 0))
+        raise typer.Exit(exit_code(render.damage(source)) or (1 if found else 0))

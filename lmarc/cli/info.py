@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lmarc.cli.options import ArchivePath, Json
+from lmarc.errors import exit_code
 
 if TYPE_CHECKING:
     from lmarc.archive.read import Archive
@@ -24,7 +25,7 @@ def info(archive: ArchivePath, json: Json = False) -> None:
             render.print_json(facts)
         else:
             _print(facts)
-        raise typer.Exit(render.exit_code(render.damage(source)))
+        raise typer.Exit(exit_code(render.damage(source)))
 
 
 def _facts(source: Archive) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lmarc.cli.options import ArchivePath, Json, Members
+from lmarc.errors import exit_code
 
 
 def list_members(
@@ -35,4 +36,4 @@ def list_members(
         else:
             width = len(str(max((info.size for info in chosen), default=0)))
             sys.stdout.writelines(render.line(info, width) + "\n" for info in chosen)
-        raise typer.Exit(render.exit_code(render.damage(source)))
+        raise typer.Exit(exit_code(render.damage(source)))

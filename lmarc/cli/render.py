@@ -10,11 +10,9 @@ from typing import Any
 
 from lmarc.archive.paths import escape
 from lmarc.archive.read import Archive, MemberInfo
-from lmarc.errors import DamagedError, LmarcError
+from lmarc.errors import DamagedError
 
 _TYPE_BITS = {"file": stat.S_IFREG, "hardlink": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK}
-#: Which of several failures gives the exit code; others count as plain failure.
-_PRECEDENCE = (11, 16, 13, 14, 15, 17)
 
 
 def size(count: float) -> str:
@@ -98,12 +96,6 @@ def _plain(value: Any) -> Any:
 def failures(failed: dict[str, Exception]) -> list[dict[str, str]]:
     """What went wrong, for JSON."""
     return [{"path": name, "error": str(error)} for name, error in failed.items()]
-
-
-def exit_code(errors: list[Exception]) -> int:
-    """The exit code for what went wrong; 0 if nothing did."""
-    codes = {error.exit_code if isinstance(error, LmarcError) else 1 for error in errors}
-    return next((code for code in _PRECEDENCE if code in codes), min(codes, default=0))
 
 
 def damage(archive: Archive) -> list[Exception]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from lmarc.cli.options import ArchivePath, Jobs, Json, Members, Quiet, Verbose
+from lmarc.errors import exit_code
 
 
 def test(
@@ -24,7 +25,7 @@ def test(
     with opened(archive) as source, Reporter("testing", quiet=quiet, verbose=verbose) as reporter:
         chosen = source.select(members or ())
         failed = source.test(members, jobs=jobs, observer=reporter)
-        code = render.exit_code([*render.damage(source), *failed.values()])
+        code = exit_code([*render.damage(source), *failed.values()])
         if json:
             counts = {"ok": code == 0, "tested": len(chosen)}
             render.print_json({**counts, "damage": source.damage, "failed": render.failures(failed)})

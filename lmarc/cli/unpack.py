@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lmarc.cli.options import ArchivePath, Jobs, Json, Members, Quiet, Verbose
-from lmarc.errors import UsageError
+from lmarc.errors import UsageError, exit_code
 
 
 def unpack(
@@ -46,7 +46,7 @@ def unpack(
             else:
                 for info in infos:
                     print(escape(info.name))
-            raise typer.Exit(render.exit_code(render.damage(source)))
+            raise typer.Exit(exit_code(render.damage(source)))
         result = source.extractall(
             directory,
             members,
@@ -58,7 +58,7 @@ def unpack(
             check=False,
         )
         failed = {os.fsdecode(path): error for path, error in result.failed.items()}
-        code = render.exit_code([*render.damage(source), *failed.values()])
+        code = exit_code([*render.damage(source), *failed.values()])
         if json:
             counts = {"extracted": result.members, "bytes": result.content, "existing": result.existing}
             render.print_json({**counts, "damage": source.damage, "failed": render.failures(failed)})

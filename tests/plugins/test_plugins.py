@@ -300,4 +300,4 @@ def test_a_matching_plugin_is_listed_and_refused(place: Place) -> None:
     install(place.plugins, "exact", good("exact").replace("PORTABLE", "MATCHING"))
     done = place.run("pack", "a.txt", "-o", "x.lmarc", "-b", "exact", code=13)
     assert "'exact' promises matching" in done.err
-    assert "matching" in place.run("backends").out
+    assert "matching" in place.run("backends").text
