@@ -110,7 +110,6 @@ class ContentReader:
             if fd >= 0:
                 os.close(fd)
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-        changed |= size != after.st_size and after.st_size > 0
         return Content(before, size, start, digest, sparse, changed)
 
     def add_bytes(self, data: bytes) -> tuple[int, bytes]:

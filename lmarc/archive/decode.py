@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -16,7 +17,7 @@ from lmarc.backends.contract import CodecBackend
 from lmarc.container.frames import CHECK_SIZE
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
-from lmarc.errors import DamagedError, LmarcError
+from lmarc.errors import DamagedError, LmarcError, TargetExistsError, UnsafeMemberError
 
 
 class ChunkDecoder:
@@ -154,23 +155,38 @@ class Delivery:
 
     def run(self, members: Iterable[Member], jobs: int) -> None:
         """Deliver the members' content. What fails is in `failed` and told to the observer; the rest is complete."""
-        files = sorted(members, key=lambda member: (member.start, member.end))
-        steps = list(self._steps([member for member in files if member.stored_size]))
-        self._observer.found(len(files), sum(step.chunk.size for step in steps))
+        pending = sorted(members, key=lambda member: (member.start, member.end))
         try:
-            for member in files:
-                if not member.stored_size:
-                    self._observer.member(member.path)
-                    self._settle(member, self._deliver_whole(member, memoryview(b"")))
-            for step, decoded in self._run_steps(steps, jobs):
-                self._take(step, decoded)
-            for member in self._lost:
-                self._settle(member, DamagedError("its content is missing"))
-            for first, copy in self._copies:
-                self._observer.member(copy.path)
-                self._settle(copy, self._deliver_copy(first, copy))
+            while pending:
+                self._copies, self._lost = [], []
+                self._pass(pending, jobs)
+                pending = self._deliver_copies()
         finally:
             self._stop()
+
+    def _pass(self, files: list[Member], jobs: int) -> None:
+        steps = list(self._steps([member for member in files if member.stored_size]))
+        self._observer.found(len(files), sum(step.chunk.size for step in steps))
+        for member in files:
+            if not member.stored_size:
+                self._observer.member(member.path)
+                self._settle(member, self._deliver_whole(member, memoryview(b"")))
+        for step, decoded in self._run_steps(steps, jobs):
+            self._take(step, decoded)
+        for member in self._lost:
+            self._settle(member, DamagedError("its content is missing"))
+
+    def _deliver_copies(self) -> list[Member]:
+        """Deliver what the first of each content gives; return the copies of those that had troubles of their own."""
+        again = []
+        for first, copy in self._copies:
+            error = self.failed.get(first.path)
+            if isinstance(error, (OSError, TargetExistsError, UnsafeMemberError)):
+                again.append(copy)
+                continue
+            self._observer.member(copy.path)
+            self._settle(copy, error or self._deliver_copy(first, copy))
+        return again
 
     def _steps(self, files: list[Member]) -> Iterator[_Step]:
         """The chunks needed, in order. Chunks and files are both in stream order: one pass over both."""
@@ -238,20 +254,19 @@ class Delivery:
             return _Decoded(None, error, [(member, error) for member in step.whole])
         failed: list[tuple[Member, Exception]] = []
         start = step.chunk.start
-        for member in step.whole:
-            if self._stopped:
-                break
-            problem = self._deliver_whole(member, data[member.start - start : member.end - start])
-            if problem is not None:
-                failed.append((member, problem))
+        with self._working():
+            for member in step.whole:
+                if self._stopped:
+                    break
+                problem = self._deliver_whole(member, data[member.start - start : member.end - start])
+                if problem is not None:
+                    failed.append((member, problem))
         return _Decoded(data if step.spanning else None, None, failed)
 
     def _deliver_whole(self, member: Member, data: memoryview) -> Exception | None:
         return self._feed(member, lambda sink: sink.write_whole(data))
 
     def _deliver_copy(self, first: Member, copy: Member) -> Exception | None:
-        if first.path in self.failed:
-            return self.failed[first.path]
         if self._read_back is None:
             return None if copy.hash == first.hash else DamagedError("its content does not match its hash")
         blocks = self._read_back(first)
@@ -265,10 +280,6 @@ class Delivery:
 
     def _feed(self, member: Member, feed: Callable[[MemberSink], None]) -> Exception | None:
         """Open a sink and feed it; return what went wrong."""
-        with self._idle:
-            if self._stopped:
-                return None
-            self._busy += 1
         sink: MemberSink | None = None
         try:
             sink = self._open_sink(member)
@@ -281,11 +292,19 @@ class Delivery:
             if sink is not None:
                 sink.discard()
             raise
+        return None
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Between members of a chunk a worker looks whether to stop; _stop() waits for it to have done so."""
+        with self._idle:
+            self._busy += 1
+        try:
+            yield
         finally:
             with self._idle:
                 self._busy -= 1
                 self._idle.notify_all()
-        return None
 
     def _deliver_part(self, member: Member, chunk: Chunk, decoded: _Decoded) -> None:
         if member.path in self.failed:

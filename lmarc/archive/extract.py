@@ -53,6 +53,8 @@ class Extractor:
         self._observer = observer
         # Directory descriptors are shared and closed when many are open: whoever uses one holds this.
         self._lock = threading.Lock()
+        # What is being made under a temporary name, noted before it is and until it has its own: name, and directory.
+        self._temporaries: dict[bytes, bytes] = {}
         self.result = ExtractResult()
 
     def run(self, members: Iterable[Member], everything: Iterable[Member], jobs: int) -> ExtractResult:
@@ -80,10 +82,14 @@ class Extractor:
             for member in chosen:
                 if member.kind == "symlink":
                     self._guard(member, self._make_symlink)
-            # What is inside first: making something in a directory changes its time, and its mode may forbid it.
-            for member in sorted(directories.values(), key=lambda member: member.path, reverse=True):
-                if member.path not in self.result.failed:
-                    self._guard(member, self._finish_directory)
+            self._finish_directories(directories.values())
+        except BaseException:
+            # Interrupted: leave nothing half made, and no directory closed to its owner.
+            with self._lock:
+                self._remove_temporaries()
+            made = [directories[path] for path in self._target.made]
+            self._finish_directories(made)
+            raise
         finally:
             with self._lock:
                 self._target.close()
@@ -160,6 +166,7 @@ class Extractor:
         try:
             step(member)
         except (LmarcError, OSError) as error:
+            self._remove_temporaries()
             self._fail(member.path, error)
 
     def _fail(self, path: bytes, error: Exception) -> None:
@@ -171,6 +178,25 @@ class Extractor:
         with suppress(FileNotFoundError):
             if not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=above)
+
+    def _finish_directories(self, members: Iterable[Member]) -> None:
+        # What is inside first: making something in a directory changes its time, and its mode may forbid it.
+        for member in sorted(members, key=lambda member: member.path, reverse=True):
+            if member.path not in self.result.failed:
+                self._guard(member, self._finish_directory)
+
+    def _remove_temporaries(self) -> None:
+        for temporary, directory in self._temporaries.items():
+            with suppress(OSError, LmarcError):
+                os.unlink(temporary, dir_fd=self._target.directory(directory, create=False))
+        self._temporaries.clear()
+
+    def _place(self, member: Member) -> tuple[int, bytes, bytes]:
+        """Where a member goes: its directory's descriptor, its name, and a temporary name, noted. Needs the lock."""
+        above, name = self._target.parent(member.path)
+        temporary = self._target.temporary_name()
+        self._temporaries[temporary] = member.path.rpartition(b"/")[0]
+        return above, name, temporary
 
     def _finish_directory(self, member: Member) -> None:
         self._observer.member(member.path)
@@ -186,8 +212,7 @@ class Extractor:
         source_above, source = self._target.parent(member.target)
         source_above = os.dup(source_above)
         try:
-            above, name = self._target.parent(member.path)
-            temporary = self._target.temporary_name()
+            above, name, temporary = self._place(member)
             os.link(source, temporary, src_dir_fd=source_above, dst_dir_fd=above, follow_symlinks=False)
             self._name(above, name, temporary)
         finally:
@@ -195,17 +220,12 @@ class Extractor:
 
     def _make_symlink(self, member: Member) -> None:
         self._observer.member(member.path)
-        above, name = self._target.parent(member.path)
-        temporary = self._target.temporary_name()
+        above, name, temporary = self._place(member)
         os.symlink(member.target, temporary, dir_fd=above)
-        try:
-            if self._options.owner:
-                uid, gid = number_of(member.owner)
-                os.chown(temporary, uid, gid, dir_fd=above, follow_symlinks=False)
-            os.utime(temporary, ns=(member.mtime_ns, member.mtime_ns), dir_fd=above, follow_symlinks=False)
-        except BaseException:
-            os.unlink(temporary, dir_fd=above)
-            raise
+        if self._options.owner:
+            uid, gid = number_of(member.owner)
+            os.chown(temporary, uid, gid, dir_fd=above, follow_symlinks=False)
+        os.utime(temporary, ns=(member.mtime_ns, member.mtime_ns), dir_fd=above, follow_symlinks=False)
         self._name(above, name, temporary)
 
     def _read_back(self, member: Member) -> Iterator[memoryview]:
@@ -228,8 +248,8 @@ class Extractor:
     def create(self, member: Member) -> tuple[int, bytes]:
         """A new file beside where the member goes: its descriptor and its name. From any thread."""
         with self._lock:
-            temporary = self._target.temporary_name()
-            return os.open(temporary, _CREATE, 0o600, dir_fd=self._target.parent(member.path)[0]), temporary
+            above, _, temporary = self._place(member)
+            return os.open(temporary, _CREATE, 0o600, dir_fd=above), temporary
 
     def finish(self, member: Member, temporary: bytes) -> None:
         """Give a complete file its name. From any thread."""
@@ -240,24 +260,22 @@ class Extractor:
         """Remove an incomplete file. From any thread."""
         with self._lock, suppress(OSError):
             os.unlink(temporary, dir_fd=self._target.parent(member.path)[0])
+            self._temporaries.pop(temporary, None)
 
     def _name(self, above: int, name: bytes, temporary: bytes) -> None:
-        """Give what is complete its name, or remove it. Replaces only where that was asked for."""
+        """Give what is complete its name, or remove it. Replaces only where that was asked for. Needs the lock."""
         try:
-            if self._options.force:
+            if self._options.force or not _link(above, temporary, name):
                 os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
-            elif not _link(above, temporary, name):
-                os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
-                return
-            # Renaming a name onto another of the same file does nothing and leaves both.
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=above)
         except OSError as error:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=above)
             if error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
                 raise TargetExistsError("something stands where it should go") from error
             raise
+        finally:
+            # Also after success: a link leaves the temporary name, as does renaming onto another name of the same file.
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=above)
+            self._temporaries.pop(temporary, None)
 
     def restore(self, fd: int, member: Member) -> None:
         """Set owner (on request), mode and time, in the order that keeps each."""

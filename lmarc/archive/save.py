@@ -36,9 +36,16 @@ class SaveFile:
         # Not O_TRUNC: another process may be writing it, which only the lock tells.
         self._fd = self._open_partial()
         os.ftruncate(self._fd, 0)
-        with suppress(OSError):
-            os.fchmod(self._fd, os.stat(self.path).st_mode & 0o777)
+        os.fchmod(self._fd, self._mode())
         return self
+
+    def _mode(self) -> int:
+        """The mode of what is replaced, otherwise what the umask says, whatever a killed run has left."""
+        try:
+            return os.stat(self.path).st_mode & 0o777
+        except OSError:
+            os.umask(mask := os.umask(0o077))
+            return 0o666 & ~mask
 
     def _open_partial(self) -> int:
         for _ in range(_TRIES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,8 @@ from lmarc.errors import UsageError
 
 _SPECIAL = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 _MAX_GITIGNORE = 1 << 20
+#: So many entries of a directory are looked at together.
+_BLOCK = 512
 
 
 @dataclass(slots=True)
@@ -144,7 +147,7 @@ class Walker:
     def _list(self, directory: Source, ignores: IgnoreChain | None) -> tuple[Iterator[Source], IgnoreChain | None]:
         """The entries of a directory that the filters take, in byte order, and the ignore rules for them."""
         try:
-            fd = fs.open_directory(directory.root, directory.location, follow=not directory.path)
+            fd = _open_checked(directory)
         except OSError as error:
             self._observer.skipped(directory.path, error.strerror or str(error))
             return iter(()), ignores
@@ -171,15 +174,39 @@ class Walker:
         return self._entries(directory, prefix, out), ignores
 
     def _entries(self, directory: Source, prefix: bytes, names: list[bytes]) -> Iterator[Source]:
-        """Look at entries one at a time: of a directory of a million, names are kept, not what stat tells of them."""
-        for name in names:
-            location = directory.location + b"/" + name
+        """Look at entries, some at a time: of a directory of a million, names are kept, not what stat tells of them."""
+        for start in range(0, len(names), _BLOCK):
+            block = names[start : start + _BLOCK]
             try:
-                info = fs.lstat(directory.root, location)
+                fd = _open_checked(directory)
             except OSError as error:
-                self._observer.skipped(prefix + name, error.strerror or str(error))
+                for name in block:
+                    self._observer.skipped(prefix + name, error.strerror or str(error))
                 continue
-            yield Source(prefix + name, directory.root, location, directory.given, info)
+            try:
+                found = [(name, self._stat(fd, prefix, name)) for name in block]
+            finally:
+                os.close(fd)
+            for name, info in found:
+                if info is not None:
+                    location = directory.location + b"/" + name
+                    yield Source(prefix + name, directory.root, location, directory.given, info)
+
+    def _stat(self, fd: int, prefix: bytes, name: bytes) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError as error:
+            self._observer.skipped(prefix + name, error.strerror or str(error))
+            return None
+
+
+def _open_checked(directory: Source) -> int:
+    """Open a directory, and make sure that it is the one that was found: its path may lead elsewhere by now."""
+    fd = fs.open_directory(directory.root, directory.location, follow=not directory.path)
+    if not os.path.samestat(os.fstat(fd), directory.stat):
+        os.close(fd)
+        raise OSError(errno.ESTALE, "was replaced while packing")
+    return fd
 
 
 def _read_gitignore(fd: int) -> bytes | None:

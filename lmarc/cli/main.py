@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import resource
 import signal
@@ -15,7 +16,6 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from lmarc._version import __version__
-from lmarc.cli import backends, cat, diff, info, list_, pack, test, unpack
 from lmarc.errors import EXIT_INTERRUPTED, LmarcError
 
 _OPEN_FILES = 8192
@@ -34,14 +34,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("pack")(pack.pack)
-app.command("unpack")(unpack.unpack)
-app.command("list")(list_.list_members)
-app.command("cat")(cat.cat)
-app.command("test")(test.test)
-app.command("info")(info.info)
-app.command("diff")(diff.diff)
-app.command("backends")(backends.backends)
+#: Commands in the order of --help: the module below lmarc.cli, and the function in it.
+COMMANDS = {
+    "pack": ("pack", "pack"),
+    "unpack": ("unpack", "unpack"),
+    "list": ("list_", "list_members"),
+    "cat": ("cat", "cat"),
+    "test": ("test", "test"),
+    "info": ("info", "info"),
+    "diff": ("diff", "diff"),
+    "backends": ("backends", "backends"),
+}
 
 
 def _print_version(value: bool) -> None:
@@ -100,6 +103,10 @@ def main() -> NoReturn:
     encoding = None if sys.stdout is None else sys.stdout.encoding
     sys.stdout = open(name, "w", encoding=encoding, errors="backslashreplace", closefd=name != 1)
     code = 0
+    # Where the first word says which command it is, the others need not be made.
+    for name in sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in COMMANDS else COMMANDS:
+        module, function = COMMANDS[name]
+        app.command(name)(getattr(importlib.import_module(f"lmarc.cli.{module}"), function))
     try:
         app()
     except SystemExit as end:
