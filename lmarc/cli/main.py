@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, NoReturn, TextIO
 
@@ -62,6 +63,13 @@ def _program(
     """A file archiver that compresses by prediction."""
 
 
+def add_commands(words: Sequence[str]) -> None:
+    """Give `app` its commands; where the first word says which it is, that one alone, since making them takes time."""
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        module, function = COMMANDS[name]
+        app.command(name)(getattr(importlib.import_module(f"lmarc.cli.{module}"), function))
+
+
 _NOTHING_LEFT = "nothing incomplete was left behind, the same command starts again"
 _AFTER_INTERRUPT = {"unpack": "what has its name is complete, the same command with --skip-existing goes on"}
 
@@ -103,10 +111,7 @@ def main() -> NoReturn:
     encoding = None if sys.stdout is None else sys.stdout.encoding
     sys.stdout = open(name, "w", encoding=encoding, errors="backslashreplace", closefd=name != 1)
     code = 0
-    # Where the first word says which command it is, the others need not be made.
-    for name in sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in COMMANDS else COMMANDS:
-        module, function = COMMANDS[name]
-        app.command(name)(getattr(importlib.import_module(f"lmarc.cli.{module}"), function))
+    add_commands(sys.argv[1:])
     try:
         app()
     except SystemExit as end:

@@ -31,8 +31,7 @@ from lmarc.archive.pack import Packer
 from lmarc.archive.presets import Preset
 from lmarc.archive.read import Archive
 from lmarc.archive.walk import Roots
-from lmarc.cli.render import exit_code
-from lmarc.errors import DamagedError
+from lmarc.errors import DamagedError, exit_code
 from lmarc.packing import find_sources
 
 #: What a damaged archive may end with.

@@ -285,7 +285,8 @@ def test_shell_completion(shell: str) -> None:
 _LOOK = """
 import sys
 sys.argv[0] = "lmarc"
-from lmarc.cli.main import app
+from lmarc.cli.main import add_commands, app
+add_commands(sys.argv[1:])
 try:
     app()
 except SystemExit as end:

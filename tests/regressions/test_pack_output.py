@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -112,6 +113,22 @@ def test_an_archive_that_appears_meanwhile_is_kept(here: Path) -> None:
     path = here / "x.lmarc"
     with chdir(here), pytest.raises(lmarc.TargetExistsError):
         lmarc.pack(["t"], path, preset="fast", observer=Meddler(lambda: path.write_bytes(b"another's")))
+    assert path.read_bytes() == b"another's"
+    assert sorted(item.name for item in here.iterdir()) == ["b", "t", "x.lmarc"]
+
+
+def test_an_archive_that_appears_at_the_last_moment_is_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = here / "x.lmarc"
+    for name in ("link", "rename", "replace"):
+        call = getattr(os, name)
+
+        def late(source: str, target: str, *args: object, call: Callable[..., None] = call, **options: object) -> None:
+            path.write_bytes(b"another's")
+            call(source, target, *args, **options)
+
+        monkeypatch.setattr(os, name, late)
+    with chdir(here), pytest.raises(lmarc.TargetExistsError):
+        lmarc.pack(["t"], path, preset="fast")
     assert path.read_bytes() == b"another's"
     assert sorted(item.name for item in here.iterdir()) == ["b", "t", "x.lmarc"]
 
