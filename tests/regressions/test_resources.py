@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 from blake3 import blake3
 
 import lmarc
 from lmarc.archive.decode import ChunkDecoder
+from lmarc.container.header import BackendRef, Header
+from lmarc.container.writer import ContainerWriter
 from tests.cli.program import COMMAND, TIMEOUT, environment, run
 from tests.container import build
 from tests.regressions.streams import chunked, hole, opened, temporaries
@@ -51,6 +54,27 @@ def test_many_copies_of_a_file_of_several_chunks_need_few_descriptors(scratch: P
         assert (scratch / "out" / path.decode()).read_bytes() == content
     assert (scratch / "out" / "last").read_bytes() == b"last"
     assert temporaries(scratch) == []
+
+
+def test_copies_that_cannot_be_written_are_not_decoded_for_each(scratch: Path) -> None:
+    content = bytes(16 * MIB)
+    names = [b"d/%03d" % number + b"n" * 300 for number in range(100)]
+    out = io.BytesIO()
+    container = ContainerWriter(out, Header("test", (BackendRef("zstd", 1),)))
+    for _ in range(2):
+        container.add_chunk(0, len(content), build.check(content), zstandard.compress(content))
+    member = build.file(b"", 2 * content)[0]
+    for name in (*names, b"d/x"):
+        container.add_member(member._replace(path=name))
+    container.close()
+    assert len(out.getvalue()) < 10_000
+    with lmarc.open(out) as archive:
+        began = time.process_time()
+        result = archive.extractall(scratch, check=False, jobs=1)
+        took = time.process_time() - began
+    assert set(result.failed) == set(names)
+    assert (scratch / "d/x").read_bytes() == 2 * content
+    assert took < 3
 
 
 # --- interrupts --------------------------------------------------------------------------------------------
