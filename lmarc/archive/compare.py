@@ -150,8 +150,10 @@ def _pairs(flat: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _extra(
     by_path: dict[bytes, Member], unsafe: Container[bytes], root: int, strip: bytes, observer: Observer
 ) -> Iterator[Difference]:
-    tops = {strip} if strip else {path.partition(b"/")[0] for path in by_path if path not in unsafe}
-    points = [StartPoint(top, root, _location(top, strip)) for top in sorted(tops)]
+    # Below the archive's own directories; what lies beside them is not the archive's business.
+    directories = {path for path, member in by_path.items() if member.kind == "dir" and path not in unsafe}
+    tops = [path for path in sorted(directories) if path.rpartition(b"/")[0] not in directories]
+    points = [StartPoint(top, root, _location(top, strip)) for top in tops]
     points = [point for point in points if _exists(point)]
     for source in Walker(Filters(), observer).walk(points):
         if source.path not in by_path:

@@ -110,6 +110,8 @@ class ContentReader:
             if fd >= 0:
                 os.close(fd)
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        # Ended early, though nothing says why. In sysfs, where files say a page and take no blocks, that is usual.
+        changed |= size != after.st_size and after.st_blocks > 0
         return Content(before, size, start, digest, sparse, changed)
 
     def add_bytes(self, data: bytes) -> tuple[int, bytes]:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -17,7 +18,10 @@ from lmarc.backends.contract import CodecBackend
 from lmarc.container.frames import CHECK_SIZE
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
-from lmarc.errors import DamagedError, LmarcError, TargetExistsError, UnsafeMemberError
+from lmarc.errors import DamagedError, LmarcError
+
+#: How often chunks are decoded again for members whose content was decoded but could not be written as another.
+_PASSES = 3
 
 
 class ChunkDecoder:
@@ -110,12 +114,28 @@ class MemberSink:
         self.commit()
 
 
+@dataclass(eq=False)
+class _Run:
+    """A run of the content stream that goes beyond one chunk, and the members whose content it is.
+
+    `holder` is the member that is fed from the chunks; `members` are those that wait for a copy of it.
+    """
+
+    start: int
+    end: int
+    members: list[Member]
+    holder: Member | None = None
+    sink: MemberSink | None = None
+    is_begun: bool = False
+    is_complete: bool = False
+
+
 class _Step(NamedTuple):
-    """One chunk, the members that lie wholly in it, and those that go beyond it."""
+    """One chunk, the members that lie wholly in it, and the runs that go beyond it."""
 
     chunk: Chunk
     whole: list[Member]
-    spanning: list[Member]
+    spanning: list[_Run]
 
 
 class _Decoded(NamedTuple):
@@ -145,8 +165,7 @@ class Delivery:
         self._open_sink = open_sink
         self._observer = observer
         self._read_back = read_back
-        self._open: dict[bytes, MemberSink] = {}
-        self._copies: list[tuple[Member, Member]] = []
+        self._runs: list[_Run] = []
         self._lost: list[Member] = []
         self._idle = threading.Condition()
         self._busy = 0
@@ -157,14 +176,18 @@ class Delivery:
         """Deliver the members' content. What fails is in `failed` and told to the observer; the rest is complete."""
         pending = sorted(members, key=lambda member: (member.start, member.end))
         try:
-            while pending:
-                self._copies, self._lost = [], []
+            for _ in range(_PASSES):
                 self._pass(pending, jobs)
                 pending = self._deliver_copies()
+                if not pending:
+                    break
+            for member in pending:
+                self._settle(member, LmarcError("could not be written, as others with its content"))
         finally:
             self._stop()
 
     def _pass(self, files: list[Member], jobs: int) -> None:
+        self._runs, self._lost = [], []
         steps = list(self._steps([member for member in files if member.stored_size]))
         self._observer.found(len(files), sum(step.chunk.size for step in steps))
         for member in files:
@@ -177,21 +200,21 @@ class Delivery:
             self._settle(member, DamagedError("its content is missing"))
 
     def _deliver_copies(self) -> list[Member]:
-        """Deliver what the first of each content gives; return the copies of those that had troubles of their own."""
-        again = []
-        for first, copy in self._copies:
-            error = self.failed.get(first.path)
-            if isinstance(error, (OSError, TargetExistsError, UnsafeMemberError)):
-                again.append(copy)
+        """Deliver what complete runs give; return the members whose holder could not be written."""
+        again: list[Member] = []
+        for run in self._runs:
+            if run.holder is None or not run.is_complete:
+                again += [member for member in run.members if member.path not in self.failed]
                 continue
-            self._observer.member(copy.path)
-            self._settle(copy, error or self._deliver_copy(first, copy))
+            for copy in run.members:
+                self._observer.member(copy.path)
+                self._settle(copy, self._deliver_copy(run.holder, copy))
         return again
 
     def _steps(self, files: list[Member]) -> Iterator[_Step]:
         """The chunks needed, in order. Chunks and files are both in stream order: one pass over both."""
         position = 0
-        active: list[Member] = []
+        active: list[_Run] = []
         for chunk in self._decoder.container.chunks:
             whole: list[Member] = []
             while position < len(files) and files[position].start < chunk.end:
@@ -200,15 +223,21 @@ class Delivery:
                 if member.start >= chunk.start and member.end <= chunk.end:
                     whole.append(member)
                 elif active and (active[-1].start, active[-1].end) == (member.start, member.end):
-                    self._copies.append((active[-1], member))
+                    active[-1].members.append(member)
                 else:
-                    active.append(member)
-            self._lost += [member for member in active if member.end <= chunk.start]
-            spanning = [member for member in active if member.end > chunk.start]
-            active = [member for member in spanning if member.end > chunk.end]
+                    active.append(_Run(member.start, member.end, [member]))
+                    self._runs.append(active[-1])
+            self._lose_all(run for run in active if run.end <= chunk.start)
+            spanning = [run for run in active if run.end > chunk.start]
+            active = [run for run in spanning if run.end > chunk.end]
             if whole or spanning:
                 yield _Step(chunk, whole, spanning)
-        self._lost += [*active, *files[position:]]
+        self._lose_all(active)
+        self._lost += files[position:]
+
+    def _lose_all(self, runs: Iterable[_Run]) -> None:
+        for run in runs:
+            self._lost += run.members
 
     def _take(self, step: _Step, decoded: _Decoded) -> None:
         """Record what a worker has done, and do what is left for this thread."""
@@ -216,8 +245,8 @@ class Delivery:
             self._settle(member, error)
         for member in step.whole:
             self._observer.member(member.path)
-        for member in step.spanning:
-            self._deliver_part(member, step.chunk, decoded)
+        for run in step.spanning:
+            self._deliver_part(run, step.chunk, decoded)
         self._observer.progress(step.chunk.size, 0)
 
     def _stop(self) -> None:
@@ -225,8 +254,9 @@ class Delivery:
         with self._idle:
             self._stopped = True
             self._idle.wait_for(lambda: self._busy == 0)
-        for sink in self._open.values():
-            sink.discard()
+        for run in self._runs:
+            if run.sink is not None:
+                run.sink.discard()
 
     def _run_steps(self, steps: list[_Step], jobs: int) -> Iterator[tuple[_Step, _Decoded]]:
         waiting: deque[tuple[_Step, Future[_Decoded]]] = deque()
@@ -306,24 +336,51 @@ class Delivery:
                 self._busy -= 1
                 self._idle.notify_all()
 
-    def _deliver_part(self, member: Member, chunk: Chunk, decoded: _Decoded) -> None:
-        if member.path in self.failed:
-            return
+    def _deliver_part(self, run: _Run, chunk: Chunk, decoded: _Decoded) -> None:
         if decoded.data is None:
-            self._settle(member, decoded.error or DamagedError("its content is missing"))
+            self._lose(run, decoded.error or DamagedError("its content is missing"))
             return
-        self._observer.member(member.path)
+        if run.start >= chunk.start:
+            self._begin(run)
+        elif not run.is_begun:
+            self._lose(run, DamagedError("its beginning is missing"))
+        if run.sink is None or run.holder is None:
+            return
+        self._observer.member(run.holder.path)
         try:
-            if member.start >= chunk.start:
-                self._open[member.path] = self._open_sink(member)
-            sink = self._open.get(member.path)
-            if sink is None:
-                raise DamagedError("its beginning is missing")
-            sink.write(decoded.data[max(member.start - chunk.start, 0) : member.end - chunk.start])
-            if member.end <= chunk.end:
-                sink.close()
-                del self._open[member.path]
+            run.sink.write(decoded.data[max(run.start - chunk.start, 0) : run.end - chunk.start])
+            if run.end <= chunk.end:
+                run.sink.close()
+                run.sink = None
+                run.is_complete = True
+        except DamagedError as error:
+            self._lose(run, error)
         except (LmarcError, OSError) as error:
+            # The holder's own trouble: the others get the content in another pass.
+            self._drop_holder(run, error)
+
+    def _begin(self, run: _Run) -> None:
+        """Make the first member whose sink can be opened the holder."""
+        run.is_begun = True
+        while run.members and run.sink is None:
+            run.holder = run.members.pop(0)
+            try:
+                run.sink = self._open_sink(run.holder)
+            except (LmarcError, OSError) as error:
+                self._drop_holder(run, error)
+
+    def _drop_holder(self, run: _Run, error: Exception) -> None:
+        sink, run.sink = run.sink, None
+        if sink is not None:
+            sink.discard()
+        if run.holder is not None:
+            self._settle(run.holder, error)
+            run.holder = None
+
+    def _lose(self, run: _Run, error: Exception) -> None:
+        """The content itself is lost, for all members."""
+        self._drop_holder(run, error)
+        for member in run.members:
             self._settle(member, error)
 
     def _settle(self, member: Member, error: Exception | None) -> None:
@@ -332,6 +389,3 @@ class Delivery:
             return
         self.failed[member.path] = error
         self._observer.failed(member.path, error)
-        sink = self._open.pop(member.path, None)
-        if sink is not None:
-            sink.discard()

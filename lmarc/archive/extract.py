@@ -248,7 +248,12 @@ class Extractor:
     def create(self, member: Member) -> tuple[int, bytes]:
         """A new file beside where the member goes: its descriptor and its name. From any thread."""
         with self._lock:
-            above, _, temporary = self._place(member)
+            above, name, temporary = self._place(member)
+            # Better now than after decoding: a name the file system refuses, or one that has been taken meanwhile.
+            with suppress(FileNotFoundError):
+                os.stat(name, dir_fd=above, follow_symlinks=False)
+                if not self._options.force:
+                    raise TargetExistsError("something stands where it should go")
             return os.open(temporary, _CREATE, 0o600, dir_fd=above), temporary
 
     def finish(self, member: Member, temporary: bytes) -> None:
