@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -14,11 +14,9 @@ from lmarc.archive.filters import Filters
 from lmarc.archive.observer import Observer
 from lmarc.archive.paths import unsafe_members
 from lmarc.archive.walk import StartPoint, Walker
-from lmarc.container.index import Member
+from lmarc.container.index import RESTORED_MODE, Member
 
 _BLOCK = 1 << 20
-#: What extraction never restores is not compared either.
-_MODE_BITS = 0o1777
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink"}
 
 
@@ -72,8 +70,8 @@ def _compare_one(member: Member, by_path: dict[bytes, Member], root: int, strip:
         yield Difference(member.path, "type", member.kind, kind)
         return
     yield from _compare_content(member, file, info, root, location, strip)
-    if kind != "symlink" and file.mode & _MODE_BITS != info.st_mode & _MODE_BITS:
-        yield Difference(member.path, "mode", f"{file.mode & _MODE_BITS:04o}", f"{info.st_mode & _MODE_BITS:04o}")
+    if kind != "symlink" and file.mode & RESTORED_MODE != info.st_mode & RESTORED_MODE:
+        yield Difference(member.path, "mode", f"{file.mode & RESTORED_MODE:04o}", f"{info.st_mode & RESTORED_MODE:04o}")
     if member.mtime_ns != info.st_mtime_ns:
         yield Difference(member.path, "mtime", str(member.mtime_ns), str(info.st_mtime_ns))
 
@@ -109,12 +107,11 @@ def _hash(root: int, location: bytes, member: Member) -> bytes:
     fd = fs.open_file(root, location)
     try:
         position = 0
-        for hole, length in _pairs((0, member.size) if member.sparse is None else member.sparse):
-            if not _is_hole(fd, position, position + hole):
+        for offset, length in member.data_runs():
+            if not _is_hole(fd, position, offset):
                 return bytes(len(member.hash))
-            position += hole
-            _update(hasher, fd, position, position + length)
-            position += length
+            position = offset + length
+            _update(hasher, fd, offset, position)
         return hasher.digest() if _is_hole(fd, position, member.size) else bytes(len(member.hash))
     finally:
         os.close(fd)
@@ -140,11 +137,6 @@ def _is_hole(fd: int, position: int, end: int) -> bool:
             return False
         position += len(block)
     return True
-
-
-def _pairs(flat: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Pairs of a flat sequence."""
-    return zip(flat[::2], flat[1::2], strict=True)
 
 
 def _extra(

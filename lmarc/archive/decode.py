@@ -63,8 +63,8 @@ class MemberSink:
         self.member = member
         self._hasher: blake3 | None = None
         self._offset = 0
-        self._runs = iter(member.sparse or ())
-        self._left = member.stored_size if member.sparse is None else 0
+        self._runs = member.data_runs()
+        self._left = 0
         self._missing = member.stored_size
 
     def put(self, data: memoryview, offset: int) -> None:
@@ -82,8 +82,7 @@ class MemberSink:
             self._hasher = blake3()
         while data:
             if self._left == 0:
-                self._offset += next(self._runs)
-                self._left = next(self._runs)
+                self._offset, self._left = next(self._runs)
             piece = data[: self._left]
             self._hasher.update(piece)
             self.put(piece, self._offset)

@@ -15,11 +15,9 @@ from lmarc.archive.observer import Observer
 from lmarc.archive.owners import number_of
 from lmarc.archive.paths import display, unsafe_members
 from lmarc.archive.target import Target
-from lmarc.container.index import Member
+from lmarc.container.index import RESTORED_MODE, Member
 from lmarc.errors import LmarcError, TargetExistsError, UnsafeMemberError
 
-#: Of a member's mode, what is restored: never set-user-id and set-group-id.
-_MODE_BITS = 0o1777
 _BLOCK = 1 << 20
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -234,10 +232,7 @@ class Extractor:
             above, name = self._target.parent(member.path)
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
         try:
-            position = 0
-            flat = (0, member.size) if member.sparse is None else member.sparse
-            for hole, length in zip(flat[::2], flat[1::2], strict=True):
-                position += hole
+            for position, length in member.data_runs():
                 end = position + length
                 while position < end and (block := os.pread(fd, min(_BLOCK, end - position), position)):
                     yield memoryview(block)
@@ -286,7 +281,7 @@ class Extractor:
         """Set owner (on request), mode and time, in the order that keeps each."""
         if self._options.owner:
             os.fchown(fd, *number_of(member.owner))
-        os.fchmod(fd, member.mode & _MODE_BITS)
+        os.fchmod(fd, member.mode & RESTORED_MODE)
         os.utime(fd, ns=(member.mtime_ns, member.mtime_ns))
 
 

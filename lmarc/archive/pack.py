@@ -45,8 +45,6 @@ class Packer:
     """Packs sources into a sink. Content is coded by `jobs` threads; all else happens in the calling one."""
 
     def __init__(self, sink: Sink, preset: Preset, *, jobs: int, observer: Observer, epoch: int | None = None) -> None:
-        self._sink = sink
-        self._preset = preset
         self.result = PackResult()
         #: For whoever finds the sources: what it reports is part of the result.
         self.observer = CountingObserver(observer)

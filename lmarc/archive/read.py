@@ -410,12 +410,9 @@ class _MemberFile(io.RawIOBase):
         self._member = member
         self._position = 0
         self._runs: list[tuple[int, int, int]] = []
-        offset, start = 0, member.start
-        flat = (0, member.size) if member.sparse is None else member.sparse
-        for hole, length in zip(flat[::2], flat[1::2], strict=True):
-            offset += hole
+        start = member.start
+        for offset, length in member.data_runs():
             self._runs.append((offset, length, start))
-            offset += length
             start += length
         self._offsets = [run[0] for run in self._runs]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,9 +12,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from lmarc.backends.contract import PROJECT, Backend, CodecBackend, Promise
+from lmarc.container.header import BACKEND_NAME
 from lmarc.errors import BackendError, BackendMissingError, DamagedError, LmarcError
 
-_NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
 _CORE = "lmarc"
 _NO_MATCHING = "promises matching, which this version of lmarc cannot check"
 _SIGNATURES: dict[str, tuple[Any, ...]] = {"compress": (b"", {}), "decompress": (b"", 0, {})}
@@ -198,7 +197,7 @@ def _call_hook(offer: Found) -> Any:
 def _check(offer: Found, backend: Any) -> Backend:
     if not isinstance(backend, Backend):
         raise TypeError(f"lmarc_backend() returned {type(backend).__name__}, not a Backend")
-    if getattr(backend, "name", None) != offer.name or not _NAME.match(offer.name):
+    if getattr(backend, "name", None) != offer.name or not BACKEND_NAME.match(offer.name):
         raise TypeError(f"backend is called {getattr(backend, 'name', None)!r}, its entry point {offer.name!r}")
     if type(getattr(backend, "version", None)) is not int or backend.version < 1:
         raise TypeError("attribute version must be an integer >= 1")

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 from lmarc.container import wire
 from lmarc.errors import DamagedError, LimitError, NotAnArchiveError, UnsupportedError
 
-_NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
+#: What a backend may be called.
+BACKEND_NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
 #: Features of `requires` that this reader knows.
 KNOWN_FEATURES: frozenset[str] = frozenset()
 
@@ -45,7 +46,7 @@ class BackendRef:
         if type(row) is not list or len(row) not in (2, 3):
             raise DamagedError("header: a backend is not [name, version, properties]")
         name, version, properties = (*row, {}) if len(row) == 2 else row
-        if type(name) is not str or not _NAME.match(name) or not wire.is_uint(version) or version < 1:
+        if type(name) is not str or not BACKEND_NAME.match(name) or not wire.is_uint(version) or version < 1:
             raise DamagedError("header: a backend has no valid name or version")
         if len(row) == 3 and (type(properties) is not dict or not properties):
             raise DamagedError("header: a backend's properties are not a map")

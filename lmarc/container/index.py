@@ -12,6 +12,8 @@ from lmarc.errors import DamagedError, LimitError, UnsupportedError
 
 HASH_SIZE = 32
 HARDLINK = 0
+#: Of a member's mode, what is restored: never set-user-id and set-group-id.
+RESTORED_MODE = 0o1777
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", HARDLINK: "hardlink"}
 MIN_MTIME, MAX_MTIME = -(1 << 63), (1 << 64) - 1
 _OWNER_LIMIT = 1 << 32
@@ -75,6 +77,17 @@ class Member(NamedTuple):
     def end(self) -> int:
         """Where its run in the content stream ends."""
         return self.start + self.stored_size
+
+    def data_runs(self) -> Iterator[tuple[int, int]]:
+        """Offset in the file and length of each run of data, in order; without holes the file is one."""
+        if self.sparse is None:
+            yield 0, self.size
+            return
+        position = 0
+        for hole, length in zip(self.sparse[::2], self.sparse[1::2], strict=True):
+            position += hole
+            yield position, length
+            position += length
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,13 @@ class ContainerReader:
     def _head_at(self, offset: int) -> frames.FrameHead:
         return frames.parse_head(offset, self.read_at(offset, frames.MAX_HEAD))
 
-    def _index_at(self, offset: int, end: int | None = None) -> IndexFrame:
+    def _index_head(self, offset: int) -> frames.FrameHead:
         head = self._head_at(offset)
-        if head.type != frames.INDEX or (end is not None and offset + head.total != end):
+        if head.type != frames.INDEX:
             raise DamagedError("no index frame where one must stand")
+        return head
+
+    def _index_at(self, offset: int, head: frames.FrameHead) -> IndexFrame:
         body = self.read_at(offset + head.size, head.stored)
         frames.verify_body(head, body)
         return parse_index(head, body)
@@ -108,16 +111,20 @@ class ContainerReader:
         offset = end - int.from_bytes(trailer[:4], "little")
         if offset < self.frames_start:
             raise DamagedError("the trailer does not lead to an index")
-        last = self._index_at(offset, end)
+        head = self._index_head(offset)
+        if offset + head.total != end:
+            raise DamagedError("no index frame where one must stand")
+        last = self._index_at(offset, head)
         segments = []
-        budget = wire.MAX_ALL_INDEXES - self._head_at(offset).decoded
+        budget = wire.MAX_ALL_INDEXES - head.decoded
         for at in last.segments:
             if not self.frames_start <= at < offset:
                 raise DamagedError("an index names a checkpoint outside the archive")
-            budget -= self._head_at(at).decoded
+            head = self._index_head(at)
+            budget -= head.decoded
             if budget < 0:
                 raise LimitError(f"an index of more than {wire.MAX_ALL_INDEXES} bytes")
-            segment = self._index_at(at)
+            segment = self._index_at(at, head)
             if segment.segments:
                 raise DamagedError("a checkpoint names checkpoints")
             segments.append(segment)
@@ -176,9 +183,7 @@ class ContainerReader:
                 self.damage.append("too many index frames for an archive of this size; the rest is not looked at")
                 break
             try:
-                body = self.read_at(offset + head.size, head.stored)
-                frames.verify_body(head, body)
-                out.append(parse_index(head, body))
+                out.append(self._index_at(offset, head))
             except LmarcError as error:
                 self.damage.append(f"index frame at {offset}: {error}")
         return out
