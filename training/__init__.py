@@ -1,0 +1,1 @@
+"""Making the trained state of the model: not part of what is installed."""
