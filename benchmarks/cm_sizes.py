@@ -1,6 +1,6 @@
 """Sizes and speeds of backend `cm`, each file as one chunk, every round trip checked.
 
-    python benchmarks/cm_sizes.py DIRECTORY [--xz]
+    python benchmarks/cm_sizes.py DIRECTORY [--level 2] [--xz]
 
 Columns: bytes, bytes of the payload (an archive adds about 150), bits per byte, kB of content per second of CPU
 time both ways, and with --xz the size `xz -9e` reaches and the payload in percent of it.
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from lmarc.coding import model
+from lmarc.coding import codec
 
 
 class Row(NamedTuple):
@@ -30,13 +30,13 @@ class Row(NamedTuple):
     xz: int
 
 
-def measured(path: Path, name: str, xz: bool) -> Row:
+def measured(path: Path, name: str, level: int, xz: bool) -> Row:
     """Code the file both ways and time it."""
     data = path.read_bytes()
     start = time.process_time()
-    payload = model.encode(data)
+    payload = codec.encode(data, level)
     middle = time.process_time()
-    if model.decode(payload, len(data)) != data:
+    if codec.decode(payload, len(data), level) != data:
         sys.exit(f"{path}: the round trip failed")
     end = time.process_time()
     speeds = len(data) / max(middle - start, 1e-9), len(data) / max(end - middle, 1e-9)
@@ -59,17 +59,17 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--level", type=int, choices=(1, 2), default=1)
     parser.add_argument("--xz", action="store_true", help="compare with xz -9e")
     arguments = parser.parse_args()
     if arguments.xz and shutil.which("xz") is None:
         parser.error("xz is not here")
-    model.encode(b"compile")
-    model.decode(b"", 1)
+    codec.prepare(arguments.level)
     print(f"{'file':36} {'bytes':>9} {'payload':>9} {'bpb':>6} {'enc':>6} {'dec':>6}", end="")
     print(f" {'xz -9e':>9} {'%':>6}" if arguments.xz else "")
     rows = []
     for path in sorted(p for p in arguments.directory.rglob("*") if p.is_file()):
-        rows.append(measured(path, str(path.relative_to(arguments.directory)), arguments.xz))
+        rows.append(measured(path, str(path.relative_to(arguments.directory)), arguments.level, arguments.xz))
         print(rendered(rows[-1]), flush=True)
     if rows:
         size, payload = sum(r.size for r in rows), sum(r.payload for r in rows)

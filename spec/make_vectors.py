@@ -130,7 +130,7 @@ def good_cm_text() -> Vector:
     from lmarc.backends.cm import ContextMixing
 
     coded = ContextMixing().compress(PROSE, {})
-    builder = one_file(PROSE, "prose.txt", 0, chunk(PROSE, 0, coded), header([["cm", 1]]))
+    builder = one_file(PROSE, "prose.txt", 0, chunk(PROSE, 0, coded), header([["cm", 2]]))
     return builder.finish(), {b"prose.txt": PROSE}
 
 

@@ -6,12 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from blake3 import blake3
 
+from lmarc.archive import jobs as threads
 from lmarc.archive.observer import Observer
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend
@@ -34,6 +35,17 @@ class ChunkDecoder:
         """The backend that coded a chunk. Raises BackendMissingError."""
         ref = self.container.header.backends[chunk.codec]
         return registry.codec(ref.name, ref.version)
+
+    def prepare(self, chunks: Iterable[Chunk], observer: Observer) -> None:
+        """Make ready the backends that chunks need. Where that fails, decode() will say why."""
+        numbers = sorted({chunk.codec for chunk in chunks})
+        if numbers:
+            threads.prepare(lambda: self._prepare(numbers), observer)
+
+    def _prepare(self, numbers: list[int]) -> None:
+        for ref in (self.container.header.backends[number] for number in numbers):
+            with suppress(Exception):
+                registry.codec(ref.name, ref.version).prepare(ref.params)
 
     def decode(self, chunk: Chunk) -> bytes:
         """The content of a chunk, verified. Raises DamagedError or BackendMissingError."""
@@ -193,6 +205,7 @@ class Delivery:
             if not member.stored_size:
                 self._observer.member(member.path)
                 self._settle(member, self._deliver_whole(member, memoryview(b"")))
+        self._decoder.prepare((step.chunk for step in steps), self._observer)
         for step, decoded in self._run_steps(steps, jobs):
             self._take(step, decoded)
         for member in self._lost:

@@ -18,6 +18,12 @@ class Observer:
     def progress(self, content: int, stored: int) -> None:
         """So many more bytes of content are done, as so many bytes of archive."""
 
+    def preparing(self) -> None:
+        """A backend is being made ready, which takes seconds where a model is compiled for the first time."""
+
+    def prepared(self) -> None:
+        """It is ready, or could not be made so."""
+
     def notice(self, path: bytes, reason: str) -> None:
         """Something about a member that people should know and that is not an error."""
 
@@ -46,6 +52,14 @@ class CountingObserver(Observer):
     def progress(self, content: int, stored: int) -> None:
         """Pass on."""
         self._inner.progress(content, stored)
+
+    def preparing(self) -> None:
+        """Pass on."""
+        self._inner.preparing()
+
+    def prepared(self) -> None:
+        """Pass on."""
+        self._inner.prepared()
 
     def notice(self, path: bytes, reason: str) -> None:
         """Pass on."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from lmarc._version import __version__
 from lmarc.archive import fs, plan
+from lmarc.archive import jobs as threads
 from lmarc.archive.content import Chunker, ContentReader
 from lmarc.archive.observer import CountingObserver, Observer
 from lmarc.archive.owners import owner_of
@@ -52,6 +53,7 @@ class Packer:
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="lmarc-code")
         # One more than the workers, so that none waits while the next chunk is being read.
         self._in_flight: deque[Future[Coded]] = deque()
+        self._is_prepared = False
         self._max_in_flight = jobs + 1
         self._chunker = Chunker(preset.chunk_size, self._submit)
         self._reader = ContentReader(self._chunker, whole_limit=preset.chunk_size)
@@ -199,6 +201,9 @@ class Packer:
         return max(min(mtime_ns, self._latest_mtime), MIN_MTIME)
 
     def _submit(self, pieces: list[bytes]) -> None:
+        if not self._is_prepared:
+            threads.prepare(self._coder.prepare, self.observer)
+            self._is_prepared = True
         if len(self._in_flight) >= self._max_in_flight:
             self._collect()
         self._in_flight.append(self._pool.submit(self._coder.code, pieces))

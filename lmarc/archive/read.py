@@ -30,6 +30,7 @@ from lmarc.errors import (
     LmarcError,
     MemberNotFoundError,
     UnsafeMemberError,
+    UnsupportedError,
     exit_code,
 )
 
@@ -301,19 +302,41 @@ class Archive:
 
         return compare(self._members.values(), root, strip, observer or Observer())
 
+    def prepare(self, names: Iterable[str], *, observer: Observer | None = None) -> None:
+        """Make ready what reading these regular files takes, which the first read would do otherwise.
+
+        That may take seconds, once after installing: a model's code is compiled.
+        """
+        chunks = {chunk.offset: chunk for name in names for chunk in self.chunks_of(name)}
+        self._decoder.prepare(chunks.values(), observer or Observer())
+
     def payload_size(self, chunk: Chunk) -> int:
         """Bytes of a chunk's payload. Raises DamagedError."""
         return self._container.payload_size(chunk)
 
     def decode_memory(self) -> int | None:
-        """Bytes of memory each decoding thread takes at most beyond content; None where a backend is not there."""
-        bound = 0
+        """Bytes of memory each decoding thread takes at most beyond content; None where a backend cannot decode."""
+        memory = self._decode_memory()
+        return None if memory is None else max((bound for bound, _ in memory), default=0)
+
+    def shared_memory(self) -> int:
+        """How much of decode_memory() is there once, however many threads decode."""
+        return max((shared for _, shared in self._decode_memory() or ()), default=0)
+
+    def _decode_memory(self) -> list[tuple[int, int]] | None:
+        """What the largest chunk of each backend takes, and how much of that is shared."""
+        largest: dict[int, Chunk] = {}
         for chunk in self._container.chunks:
-            try:
-                bound = max(bound, self._decoder.codec_of(chunk).memory_bound(chunk.size))
-            except BackendMissingError:
-                return None
-        return bound
+            if chunk.codec not in largest or chunk.size > largest[chunk.codec].size:
+                largest[chunk.codec] = chunk
+        out = []
+        try:
+            for chunk in largest.values():
+                codec, params = self._decoder.codec_of(chunk), self.header.backends[chunk.codec].params
+                out.append((codec.memory_bound(chunk.size, params), codec.memory_shared(params)))
+        except (BackendMissingError, UnsupportedError):
+            return None
+        return out
 
     def chunks_of(self, name: str) -> list[Chunk]:
         """The chunks that reading a regular file decodes."""

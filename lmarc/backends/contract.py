@@ -46,6 +46,9 @@ class Backend(ABC):
     #: Coding version written into archives, >= 1. Every version ever released stays decodable.
     version: ClassVar[int]
     promise: ClassVar[Promise]
+    #: The parameters that decoding depends on, with the values they have where an archive's header says nothing. What
+    #: a preset sets otherwise is written into the header. Other parameters are for packing only.
+    defaults: ClassVar[Mapping[str, Any]] = {}
 
     def missing(self) -> str | None:
         """What keeps the backend from running here and how to get it, in a line; None if it can run."""
@@ -67,12 +70,26 @@ class CodecBackend(Backend):
     def decompress(self, payload: memoryview, size: int, params: Mapping[str, Any]) -> bytes:
         """Decode a payload to exactly size bytes. Any exception means: damaged. Never trust the payload.
 
-        `params` are those the archive's header has for this backend.
+        `params` are those the archive's header has for this backend: anybody may have written them. Raise
+        UnsupportedError for those that mean nothing.
         """
 
-    def memory_bound(self, size: int) -> int:
-        """Bytes of memory that coding a chunk of that size takes at most, input and output not counted."""
+    def prepare(self, params: Mapping[str, Any]) -> None:
+        """Do what has to be done once before the first chunk, and may take seconds: load a model, compile.
+
+        Called before other threads code or decode with these parameters, perhaps again later. May raise.
+        """
+
+    def memory_bound(self, size: int, params: Mapping[str, Any]) -> int:
+        """Bytes of memory that coding a chunk of that size takes at most, input and output not counted.
+
+        `params` are the header's. A larger chunk takes no less.
+        """
         return size
+
+    def memory_shared(self, params: Mapping[str, Any]) -> int:
+        """How much of memory_bound() is there once, however many threads code."""
+        return 0
 
 
 class HookSpecs:

@@ -17,7 +17,13 @@ from lmarc.errors import BackendError, BackendMissingError, DamagedError, LmarcE
 
 _CORE = "lmarc"
 _NO_MATCHING = "promises matching, which this version of lmarc cannot check"
-_SIGNATURES: dict[str, tuple[Any, ...]] = {"compress": (b"", {}), "decompress": (b"", 0, {})}
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "compress": (b"", {}),
+    "decompress": (b"", 0, {}),
+    "prepare": ({},),
+    "memory_bound": (0, {}),
+    "memory_shared": ({},),
+}
 #: pip names of plugins that people may meet in archives before they have them.
 _KNOWN_PLUGINS = {"brotli": "lmarc-brotli", "llama": "lmarc-llama", "torch": "lmarc-torch", "order2": "lmarc-order2"}
 
@@ -85,9 +91,10 @@ def codec(name: str, version: int | None = None) -> CodecBackend:
     if reason:
         raise BackendMissingError(f"backend {name!r} cannot run here: {reason}")
     if version is not None and not _ask(name, lambda: backend.decodes(version)):
+        way_out = "upgrade" if version > backend.version else "use the older release that wrote it of"
         raise BackendMissingError(
             f"backend {name!r} is at version {backend.version} and does not decode version {version}: "
-            f"upgrade {found()[name].distribution}"
+            f"{way_out} {found()[name].distribution}"
         )
     if backend.promise == Promise.MATCHING:
         raise BackendMissingError(f"backend {name!r} {_NO_MATCHING}")
@@ -107,6 +114,7 @@ class GuardedCodec(CodecBackend):
         self.name = inner.name  # type: ignore[misc]
         self.version = inner.version  # type: ignore[misc]
         self.promise = inner.promise  # type: ignore[misc]
+        self.defaults = inner.defaults  # type: ignore[misc]
 
     def compress(self, data: bytes | bytearray | memoryview, params: Mapping[str, Any]) -> bytes:
         """Compress. Raises BackendError."""
@@ -133,13 +141,28 @@ class GuardedCodec(CodecBackend):
             warn_broken(self.name, f"cannot decompress: {type(error).__name__}: {error}")
             raise DamagedError(f"backend {self.name!r} cannot decode it: {error}") from error
 
-    def memory_bound(self, size: int) -> int:
+    def prepare(self, params: Mapping[str, Any]) -> None:
+        """Prepare; where that fails, coding will show what comes of it."""
+        try:
+            self._inner.prepare(params)
+        except Exception as error:
+            warn_broken(self.name, f"prepare() failed: {type(error).__name__}: {error}")
+
+    def memory_bound(self, size: int, params: Mapping[str, Any]) -> int:
         """The codec's bound, or the size where it has none to give."""
         try:
-            return int(self._inner.memory_bound(size))
+            return int(self._inner.memory_bound(size, params))
         except Exception as error:
             warn_broken(self.name, f"memory_bound() failed: {type(error).__name__}: {error}")
             return size
+
+    def memory_shared(self, params: Mapping[str, Any]) -> int:
+        """The codec's answer, or nothing where it has none to give."""
+        try:
+            return int(self._inner.memory_shared(params))
+        except Exception as error:
+            warn_broken(self.name, f"memory_shared() failed: {type(error).__name__}: {error}")
+            return 0
 
 
 def _ask(name: str, question: Callable[[], Any]) -> Any:
@@ -203,6 +226,8 @@ def _check(offer: Found, backend: Any) -> Backend:
         raise TypeError("attribute version must be an integer >= 1")
     if getattr(backend, "promise", None) not in tuple(Promise):
         raise TypeError("attribute promise must be a Promise")
+    if not isinstance(getattr(backend, "defaults", None), Mapping):
+        raise TypeError("attribute defaults must be a mapping")
     if isinstance(backend, CodecBackend):
         for method, arguments in _SIGNATURES.items():
             try:

@@ -26,7 +26,7 @@ class Store(CodecBackend):
             raise DamagedError(f"{len(payload)} stored bytes where {size} belong")
         return bytes(payload)
 
-    def memory_bound(self, size: int) -> int:
+    def memory_bound(self, size: int, params: Mapping[str, Any]) -> int:
         """None beyond the data."""
         return 0
 

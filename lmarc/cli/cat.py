@@ -21,6 +21,7 @@ def cat(
 ) -> None:
     """Write the content of regular files to standard output, one after the other. With --json, base64 in JSON."""
     from lmarc.cli import render
+    from lmarc.cli.progress import Reporter
     from lmarc.cli.session import opened, selected
 
     with opened(archive) as source:
@@ -30,6 +31,8 @@ def cat(
             if info.name in named and not info.is_file():
                 raise LmarcError(f"{info.name} is not a regular file but a {info.kind}")
         files = [info for info in chosen if info.is_file()]
+        with Reporter("reading") as reporter:
+            source.prepare([info.name for info in files], observer=reporter)
         if json:
             import base64
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,6 +13,9 @@ from lmarc.errors import exit_code
 
 if TYPE_CHECKING:
     from lmarc.archive.read import Archive
+
+#: Of a parameter's value, so many characters are shown.
+_MAX_VALUE = 40
 
 
 def info(archive: ArchivePath, json: Json = False) -> None:
@@ -34,8 +38,8 @@ def _facts(source: Archive) -> dict[str, Any]:
     from lmarc.errors import LmarcError
 
     head = render.header(source)
-    for row in head["backends"]:
-        row |= {"chunks": 0, "content": 0, "payload": 0}
+    for row, ref in zip(head["backends"], source.header.backends, strict=True):
+        row |= {"params": dict(ref.params), "chunks": 0, "content": 0, "payload": 0}
     largest = 0
     for chunk in source.chunks:
         row = head["backends"][chunk.codec]
@@ -60,6 +64,7 @@ def _facts(source: Archive) -> dict[str, Any]:
         "chunks": len(source.chunks),
         "largest_chunk": largest,
         "decode_memory": source.decode_memory(),
+        "shared_memory": source.shared_memory(),
         "options": dict(source.header.options),
         "damage": source.damage,
     }
@@ -77,9 +82,26 @@ def _print(facts: dict[str, Any]) -> None:
     print(f"archive   {facts['size']} bytes, {facts['overhead']} of them not payload{share}")
     print(f"chunks    {facts['chunks']}, the largest {render.size(facts['largest_chunk'])}")
     if facts["decode_memory"] is not None:
-        print(f"decoding  takes {render.size(facts['decode_memory'])} for each thread")
+        shared = facts["shared_memory"]
+        note = f", of which all threads share {render.size(shared)}" if shared else ""
+        print(f"decoding  takes {render.size(facts['decode_memory'])} for each thread{note}")
     for row in facts["backends"]:
         sizes = f"{row['chunks']} chunks, {row['content']} → {row['payload']} bytes"
-        print(f"backend   {row['name']} {row['version']} ({row['promise']}): {sizes}")
+        coding = " ".join([row["name"], str(row["version"]), *_params(row)])
+        print(f"backend   {coding} ({row['promise']}): {sizes}")
     for text in facts["damage"]:
         print(f"damaged   {text}")
+
+
+def _params(row: dict[str, Any]) -> Iterator[str]:
+    """What decoding depends on, also where the header leaves it out; what the backend does not know is not shown."""
+    from lmarc.archive.paths import escape
+    from lmarc.backends import registry
+    from lmarc.errors import BackendMissingError
+
+    try:
+        defaults = registry.codec(row["name"], row["version"]).defaults
+    except BackendMissingError:
+        return
+    for key, usual in defaults.items():
+        yield escape(f"{key} {str(row['params'].get(key, usual))[:_MAX_VALUE]}")

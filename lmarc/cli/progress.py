@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from lmarc.archive.paths import display
 from lmarc.cli import render
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress, TaskID
 
 #: Work that ends sooner shows no bar, in seconds.
 _DELAY = 1.0
+_PREPARING = "compiling the model, once after installing"
 
 
 class Reporter(Observer):
@@ -39,6 +42,7 @@ class Reporter(Observer):
         self._done = 0
         self._stored = 0
         self._last_named = b""
+        self._preparing_since: float | None = None
         self.started = time.monotonic()
 
     def __enter__(self) -> Reporter:
@@ -77,6 +81,14 @@ class Reporter(Observer):
         self._stored += stored
         self._refresh()
 
+    def preparing(self) -> None:
+        """The bar will say so, if it takes longer than loading what was compiled before."""
+        self._preparing_since = time.monotonic()
+
+    def prepared(self) -> None:
+        """Go on."""
+        self._preparing_since = None
+
     def notice(self, path: bytes, reason: str) -> None:
         """Say it."""
         if not self._quiet:
@@ -97,13 +109,19 @@ class Reporter(Observer):
             print(text, file=sys.stderr)
 
     def _start_bar(self) -> None:
-        bar = _new_bar()
+        bar = _new_bar(self._preparation)
         with self._lock:
             if not self._closed:
                 self._task = bar.add_task(self._verb, total=None, ratio="")
                 bar.start()
                 self._bar = bar
         self._refresh()
+
+    def _preparation(self) -> str:
+        """What stands in place of the bar: nothing, or what takes so long before the work can begin."""
+        since = self._preparing_since
+        seconds = 0.0 if since is None else time.monotonic() - since
+        return "" if seconds < _DELAY else f"{_PREPARING}: {int(seconds)} s"
 
     def _refresh(self) -> None:
         if self._bar is None or self._task is None:
@@ -112,7 +130,8 @@ class Reporter(Observer):
         self._bar.update(self._task, completed=self._done, total=self._total or None, ratio=ratio)
 
 
-def _new_bar() -> Progress:
+def _new_bar(instead: Callable[[], str]) -> Progress:
+    """A bar; at each redrawing, what `instead` says takes its place."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -123,8 +142,14 @@ def _new_bar() -> Progress:
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.text import Text
 
-    return Progress(
+    class Bar(Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            text = instead()
+            return [Text(text, no_wrap=True)] if text else super().get_renderables()
+
+    return Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lmarc.coding.jit import kernel
+from lmarc.coding.jit import kernel, wide
 from lmarc.coding.tables import PROBABILITY_BITS
 
 FULL_SPAN = 1 << 32
@@ -41,14 +41,13 @@ def encode_bit(code: Bytes, end: int, low: int, span: int, p: int, bit: int) -> 
     makes sure of the room.
     """
     bound = (span * p) >> PROBABILITY_BITS
-    if bit:
-        span = bound
-    else:
-        low += bound
-        span -= bound
-        if low > _MASK:
-            low &= _MASK
-            _carry(code, end)
+    # Arithmetic, not branches: no processor predicts what a good model could not.
+    zero = bit - 1
+    low += bound & zero
+    span = (bound & ~zero) | ((span - bound) & zero)
+    if low > _MASK:
+        low &= _MASK
+        _carry(code, end)
     while span < _LEAST_SPAN:
         code[end] = low >> 24
         end += 1
@@ -106,13 +105,10 @@ def decode_bit(code: Bytes, position: int, value: int, span: int, p: int) -> tup
     Returns (bit, position, value, span).
     """
     bound = (span * p) >> PROBABILITY_BITS
-    bit = 0
-    if value < bound:
-        bit = 1
-        span = bound
-    else:
-        value -= bound
-        span -= bound
+    bit = wide(value < bound)
+    zero = bit - 1
+    value -= bound & zero
+    span = (bound & ~zero) | ((span - bound) & zero)
     while span < _LEAST_SPAN:
         value = (value << 8) | next_byte(code, position)
         position += 1

@@ -1,4 +1,4 @@
-"""What the model conditions on: hashes of the bytes before, of words, columns and shapes."""
+"""What the model conditions on: hashes of the bytes before, of words, columns, shapes, fields and samples."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from lmarc.coding.jit import kernel
+from lmarc.coding.jit import index, kernel, wide
 from lmarc.coding.tables import constant
 
-CONTEXTS = 17
 CLASSES = 12
 
 _WORD32 = 0xFFFFFFFF
@@ -26,11 +25,44 @@ LINE = 6  # where the current line starts
 LINE_ABOVE = 7  # where the line before it starts
 ABOVE = 8  # the byte above the next one, 0 if the line above is too short
 ABOVE_NEXT = 9  # the byte to the right of that one
-FIELDS = 10
+# The rest only level 2 keeps.
+WORD_BEFORE2 = 10  # the word before the word before
+NUMBER = 11  # hash of the digits of the current number, 0 outside numbers
+LINE_HEAD = 12  # the first three bytes of the line
+FIELD = 13  # fields before the current one in the line, at most 255
+FIELD_HASH = 14  # hash of the current field's bytes
+FIELD_START = 15  # where the current field starts
+FIELD_ABOVE = 16  # what the field of that number held there in the line above, 0 if nothing
+FIELDS_ABOVE = 17  # fields of the line above
+DEPTH = 18  # open brackets, at most 63
+RECORD = 19  # distance at which bytes have repeated lately, 0 if none
+STACK = 20  # of open brackets: hash of each and of the word before it
+STARTS = STACK + 64  # where the fields of this line start
+STARTS_ABOVE = STARTS + 256  # where those of the line above did
+SEEN_AT = STARTS_ABOVE + 256  # the last three positions of every byte
+GAPS = SEEN_AT + 3 * 256  # how often each distance below 2048 repeated
+BASIC_FIELDS = 10
+ALL_FIELDS = GAPS + 2048
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
-Pairs = npt.NDArray[np.uint16]
+
+# How a context's trained knowledge is kept (knowledge.py): not at all, by nibbles, or by bytes.
+NOTHING, BY_NIBBLE, BY_BYTE = 0, 1, 2
+BASIC = 9
+ALL = 20
+EXPECTED = 8
+KINDS = (
+    (BY_NIBBLE, BY_NIBBLE, BY_BYTE, BY_BYTE, BY_BYTE, BY_BYTE, BY_NIBBLE, NOTHING, NOTHING)
+    + (NOTHING, BY_BYTE, BY_BYTE)
+    + (NOTHING,) * 8
+)
+# Keeps the hashes of different contexts apart.
+SALTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 20, 21, 22, 23, 24, 25, 26, 27)
+SALT_FACTOR = 0x1234567
+
+# What a segment of the content is (segments.py).
+TEXT, BINARY, RASTER, SAMPLES = range(4)
 
 
 @cache
@@ -75,6 +107,8 @@ def _take_letter(state: Ints, byte: int) -> None:
         word = ((state[WORD] + byte) * 0x3D4D51CB) & _WORD32
         state[WORD] = max(word ^ (word >> 17), 1)
     elif state[WORD] != 0:
+        if len(state) > BASIC_FIELDS:
+            state[WORD_BEFORE2] = state[WORD_BEFORE]
         state[WORD_BEFORE] = state[WORD]
         state[WORD] = 0
 
@@ -89,54 +123,38 @@ def _take_column(state: Ints, text: Bytes, end: int, byte: int) -> None:
     state[ABOVE] = 0
     state[ABOVE_NEXT] = 0
     if above < state[LINE]:
-        state[ABOVE] = text[above]
+        state[ABOVE] = text[index(above)]
     if above + 1 < state[LINE]:
-        state[ABOVE_NEXT] = text[above + 1]
+        state[ABOVE_NEXT] = text[index(above + 1)]
 
 
 @kernel
-def advance(state: Ints, followers: Pairs, text: Bytes, end: int, class_of: Bytes) -> None:
-    """Take in `text[end - 1]`.
-
-    `followers` (uint16[65536]) keeps the last two bytes that followed every pair of bytes.
-    """
-    byte = int(text[end - 1])
-    pair = state[LAST4] & 0xFFFF
-    followers[pair] = ((int(followers[pair]) & 255) << 8) | byte
+def advance(state: Ints, text: Bytes, end: int, class_of: Bytes) -> None:
+    """Take in `text[end - 1]`."""
+    byte = wide(text[index(end - 1)])
     state[BEFORE8] = ((state[BEFORE8] << 8) & _WORD32) | (state[BEFORE4] >> 24)
     state[BEFORE4] = ((state[BEFORE4] << 8) & _WORD32) | (state[LAST4] >> 24)
     state[LAST4] = ((state[LAST4] << 8) & _WORD32) | byte
-    state[SHAPE] = ((state[SHAPE] << 4) & _WORD32) | int(class_of[byte])
+    state[SHAPE] = ((state[SHAPE] << 4) & _WORD32) | wide(class_of[index(byte)])
     _take_letter(state, byte)
     _take_column(state, text, end, byte)
 
 
 @kernel
-def hashes(state: Ints, followers: Pairs, end: int, expected: int, out: Ints) -> None:
-    """Put the 32-bit hash of every context at position `end` into `out`; `expected` is the match model's."""
+def hashes(state: Ints, end: int, out: Ints) -> None:
+    """Put the 32-bit hash of every context of level 1 at position `end` into `out`, but for that of EXPECTED."""
     last4 = state[LAST4]
     last = last4 & 0xFF
-    before4 = state[BEFORE4]
-    column = min(end - state[LINE], 255)
-    out[0] = last
-    out[1] = last4 & 0xFFFF
-    out[2] = last4 & 0xFFFFFF
-    out[3] = last4
-    out[4] = mix(last4, before4 & 0xFF)
-    out[5] = mix(last4, before4 & 0xFFFF)
-    out[6] = mix(state[WORD], last)
-    out[7] = mix(mix(state[WORD], state[WORD_BEFORE]), last)
-    out[8] = mix(column, state[ABOVE])
-    out[9] = mix(int(followers[last4 & 0xFFFF]), last)
-    out[10] = state[SHAPE]
-    out[11] = mix(mix(state[ABOVE], last), (last4 & 0xFF00) | state[ABOVE_NEXT])
-    out[12] = mix(expected, last)
-    out[13] = mix(column, state[WORD])
-    out[14] = last4 & 0xF0F0F0F0
-    out[15] = last4 & 0xFFFF00
-    out[16] = mix(state[WORD], last4 & 0xFF00)
-    for i in range(CONTEXTS):
-        out[i] = mix(out[i], (i + 1) * 0x1234567)
+    out[0] = last4 & 0xFFFF
+    out[1] = last4 & 0xFFFFFF
+    out[2] = last4
+    out[3] = mix(last4, state[BEFORE4] & 0xFFFF)
+    out[4] = mix(state[WORD], last)
+    out[5] = mix(mix(state[WORD], state[WORD_BEFORE]), last)
+    out[6] = state[SHAPE]
+    out[7] = mix(min(end - state[LINE], 255), state[ABOVE])
+    for i in range(EXPECTED):
+        out[i] = mix(out[i], SALTS[i] * SALT_FACTOR)
 
 
 @kernel

@@ -2,9 +2,13 @@
 
 A state stands for (n0, n1, last): how many zeros and ones were seen, bounded, and which bit came
 last. Seeing a bit adds one to its count and lowers a large opposite count, since old evidence
-against the newest bit is worth less. The set of states is what can be reached from "nothing seen"
+against the newest bit is worth less. The live states are what can be reached from "nothing seen"
 under the bounds below. The idea is from Mahoney's paq ("nonstationary state", "Data Compression
 Explained", section 4.1.3); the bounds and the table are our own.
+
+Behind the live states come the trained ones: what the training text, not yet the content, says of a
+context. A trained state stands for a pair of counts on a logarithmic scale; the first bit seen
+leads from it to a live state, so the counters can tell knowledge from experience.
 """
 
 from __future__ import annotations
@@ -17,10 +21,16 @@ import numpy.typing as npt
 from lmarc.coding.tables import constant
 
 State = tuple[int, int, int]
+Trained = tuple[int, int]
 
 EMPTY: State = (0, 0, 0)
 # Largest larger count beside a smaller count of 0, 1, 2, ...
-_BOUNDS = (48, 40, 14, 8, 6)
+_BOUNDS = (36, 28, 10, 6, 5)
+
+# What a count of the training text is worth, by its step on the logarithmic scale.
+STEPS = 8
+_STEP_STARTS = (0, 1, 4, 8, 16, 40, 100, 300)
+_STEP_WORTH = (0, 1, 2, 3, 5, 8, 12, 18)
 
 
 def _aged(count: int) -> int:
@@ -53,7 +63,7 @@ def successor(state: State, bit: int) -> State:
 
 @cache
 def states() -> tuple[State, ...]:
-    """Every reachable state, breadth first from `EMPTY`, zero before one; the position is its code."""
+    """Every live state, breadth first from `EMPTY`, zero before one; the position is its code."""
     found = [EMPTY]
     seen = {EMPTY}
     for state in found:
@@ -66,20 +76,55 @@ def states() -> tuple[State, ...]:
 
 
 @cache
+def trained_states() -> tuple[Trained, ...]:
+    """Every trained state as its two steps; the code is the position behind the live states."""
+    return tuple((a, b) for a in range(STEPS) for b in range(STEPS) if a + b > 0)
+
+
+#: Code of the first trained state.
+FIRST_TRAINED = 183
+
+
+def _experienced(pair: Trained, bit: int) -> State:
+    """The live state after the first bit seen in a trained state."""
+    n0, n1 = (_STEP_WORTH[step] for step in pair)
+    return successor((*_bounded(n0, n1), bit), bit)
+
+
+def step_of(count: int) -> int:
+    """The step of a count on the logarithmic scale."""
+    return sum(count >= start for start in _STEP_STARTS[1:])
+
+
+@cache
 def next_state_table() -> npt.NDArray[np.uint8]:
-    """uint8[512]: entry `2 * state + bit` is the state that follows. Unused codes lead to 0."""
+    """uint8[512]: entry `256 * bit + state` is the state that follows. Unused codes lead to 0."""
     code = {state: i for i, state in enumerate(states())}
     table = np.zeros(512, dtype=np.uint8)
-    for state, i in code.items():
-        for bit in (0, 1):
-            table[2 * i + bit] = code[successor(state, bit)]
+    for bit in (0, 1):
+        for state, i in code.items():
+            table[256 * bit + i] = code[successor(state, bit)]
+        for i, pair in enumerate(trained_states(), len(code)):
+            table[256 * bit + i] = code[_experienced(pair, bit)]
     return constant(table)
 
 
 @cache
 def confidence_table() -> npt.NDArray[np.uint8]:
-    """uint8[256]: n0 + n1 of every state, by which slots are replaced."""
-    table = np.zeros(256, dtype=np.uint8)
+    """uint8[256]: how much would be lost with a history, by which slots are replaced.
+
+    Nothing with the empty one, little with a trained one, which can be had again, else n0 + n1.
+    """
+    table = np.ones(256, dtype=np.uint8)
     for i, (n0, n1, _) in enumerate(states()):
         table[i] = n0 + n1
+    return constant(table)
+
+
+@cache
+def trained_state_table() -> npt.NDArray[np.uint8]:
+    """uint8[STEPS * STEPS]: the code of a pair of steps, at `STEPS * step of the zeros + step of the ones`."""
+    table = np.zeros(STEPS * STEPS, dtype=np.uint8)
+    for i, (a, b) in enumerate(trained_states(), len(states())):
+        table[STEPS * a + b] = i
     return constant(table)

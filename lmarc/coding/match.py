@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmarc.coding.counters import COUNT_MASK, Counters, learn, packed
-from lmarc.coding.jit import index, kernel
+from lmarc.coding.jit import index, kernel, wide
 from lmarc.coding.tables import ONE
 
 MATCHES = 2
@@ -35,13 +35,13 @@ BY_BYTE = 6
 FIELDS = 7
 
 _LONGEST = 65535
-_SURE_LENGTH = 16
 _MOST_COMPARED = 400
+MOST_PLACES = 1 << 24
 _MOST_MISSES = 8
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
-Places = npt.NDArray[np.int32]
+Places = npt.NDArray[np.uint32]
 
 
 @kernel
@@ -67,17 +67,20 @@ def _in_common(text: Bytes, a: int, b: int) -> int:
 def seek(matches: Ints, which: int, text: Bytes, end: int, least: int, places: Places, hashed: int) -> None:
     """Unless the match is already sure, look for a longer one for the bytes before `end`; note the place.
 
-    `places` remembers, per hash of the last bytes, the position after them; its length is a power of two.
+    `places` remembers, per hash of the last bytes, the position after them, in 24 bits below eight of the hash; its
+    length is a power of two.
     """
     i = hashed & (len(places) - 1)
-    candidate = int(places[index(i)])
-    if candidate > 0 and (matches[which, POINTER] == 0 or matches[which, LENGTH] < _SURE_LENGTH):
+    mark = (hashed >> 24) << 24
+    noted = wide(places[index(i)])
+    candidate = noted & (MOST_PLACES - 1)
+    if noted - candidate == mark and candidate > 0 and matches[which, LENGTH] < least:
         length = _in_common(text, candidate, end)
         if length >= least and length > matches[which, LENGTH]:
             matches[which, POINTER] = candidate
             matches[which, LENGTH] = length
             matches[which, MISSES] = 0
-    places[index(i)] = end
+    places[index(i)] = mark | end
 
 
 @kernel

@@ -1,8 +1,9 @@
 """Logistic mixing: weighted sums of logits whose weights learn online.
 
-Weights are int32 in units of 2^-16. The vectors of the first layer lie behind one another in one array,
-`INPUTS` long each. Three of them, chosen by three contexts, are mixed and trained together, in one loop,
-because that is the shape the compiler vectorises. A second, small layer mixes the three results.
+A weight is an int32 in units of 2^-26, at most 4 in size. The vectors of the first layer lie behind one another
+in one array. A mixed logit is computed from the weights' upper bits, in units of 2^-12, so that every product and
+every sum fits 32 bits whatever the inputs; learning keeps the lower bits. Plain loops over a constant number of
+inputs, multiplying narrow integers, are the shape that the compiler vectorises.
 Source: Mahoney, "Data Compression Explained", section 4.3.2 (logistic mixing, 2-layer networks).
 """
 
@@ -11,18 +12,20 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lmarc.coding.jit import index, kernel
+from lmarc.coding.jit import add32, index, kernel, multiply32, wide
 from lmarc.coding.tables import PROBABILITY_BITS, STRETCH_LIMIT
 
-INPUTS = 40
-SETS = 3
-WEIGHT_ONE = 1 << 16
-WEIGHT_LIMIT = 1 << 24
-
-_FINAL_RATE = 12
+WEIGHT_BITS = 26
+WEIGHT_ONE = 1 << WEIGHT_BITS
+WEIGHT_LIMIT = 4 * WEIGHT_ONE
+USED_SHIFT = 14
+USED_BITS = WEIGHT_BITS - USED_SHIFT
 
 Ints32 = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
+
+_LOW = np.int32(-WEIGHT_LIMIT)
+_HIGH = np.int32(WEIGHT_LIMIT)
 
 
 @kernel
@@ -32,59 +35,52 @@ def clamp(logit: int) -> int:
 
 
 @kernel
-def _limited(weight: int) -> int:
-    """The weight, within its limits, so that it always fits its array."""
-    return min(max(weight, -WEIGHT_LIMIT), WEIGHT_LIMIT)
+def dot3(weights: Ints32, chosen: Ints, first: int, inputs: Ints32, start: int, count: int, mixed: Ints) -> None:
+    """Put into `mixed` the logits of three vectors, for the `count` inputs from `start`, of at most 2047 in size."""
+    a, b, c = chosen[index(first)], chosen[index(first + 1)], chosen[index(first + 2)]
+    x, y, z = np.int32(0), np.int32(0), np.int32(0)
+    for i in range(count):
+        logit = np.int32(inputs[index(start + i)])
+        x = add32(x, multiply32(np.int32(weights[index(a + i)] >> USED_SHIFT), logit))
+        y = add32(y, multiply32(np.int32(weights[index(b + i)] >> USED_SHIFT), logit))
+        z = add32(z, multiply32(np.int32(weights[index(c + i)] >> USED_SHIFT), logit))
+    mixed[index(first)] = clamp(wide(x) >> USED_BITS)
+    mixed[index(first + 1)] = clamp(wide(y) >> USED_BITS)
+    mixed[index(first + 2)] = clamp(wide(z) >> USED_BITS)
 
 
 @kernel
-def mix_sets(weights: Ints32, chosen: Ints, inputs: Ints32, mixed: Ints) -> None:
-    """Put into `mixed` the logits of the three vectors that start at the offsets `chosen`."""
-    a, b, c = chosen[0], chosen[1], chosen[2]
-    x, y, z = 0, 0, 0
-    for i in range(INPUTS):
-        logit = int(inputs[index(i)])
-        x += int(weights[index(a + i)]) * logit
-        y += int(weights[index(b + i)]) * logit
-        z += int(weights[index(c + i)]) * logit
-    mixed[0] = clamp(x >> 16)
-    mixed[1] = clamp(y >> 16)
-    mixed[2] = clamp(z >> 16)
+def _step(logit: int, bit: int, rate: int, squash: Ints32) -> np.int32:
+    """Error times rate, in 32 bits."""
+    return np.int32((((bit << PROBABILITY_BITS) - wide(squash[index(logit + 2048)])) * rate) >> 12)
 
 
 @kernel
-def _step(mixed: int, bit: int, rate: int, squash: Ints32) -> np.int32:
-    """Error times rate, in 32 bits: narrow factors are what makes the products of `train_sets` cheap."""
-    return np.int32((((bit << PROBABILITY_BITS) - int(squash[index(mixed + 2048)])) * rate) >> 8)
+def _moved(weight: np.int32, logit: np.int32, step: np.int32) -> np.int32:
+    """The weight, moved, within its limits."""
+    return max(min(add32(weight, np.int32(multiply32(logit, step) >> 4)), _HIGH), _LOW)
 
 
 @kernel
-def train_sets(weights: Ints32, chosen: Ints, inputs: Ints32, mixed: Ints, bit: int, rate: int, squash: Ints32) -> None:
-    """Move every chosen vector so that its own logit would have been closer to `bit`; `rate` is 1 to 255."""
-    a, b, c = chosen[0], chosen[1], chosen[2]
-    x = _step(mixed[0], bit, rate, squash)
-    y = _step(mixed[1], bit, rate, squash)
-    z = _step(mixed[2], bit, rate, squash)
-    for i in range(INPUTS):
-        logit = int(inputs[index(i)])
-        weights[index(a + i)] = _limited(int(weights[index(a + i)]) + ((logit * int(x) + (1 << 17)) >> 18))
-        weights[index(b + i)] = _limited(int(weights[index(b + i)]) + ((logit * int(y) + (1 << 17)) >> 18))
-        weights[index(c + i)] = _limited(int(weights[index(c + i)]) + ((logit * int(z) + (1 << 17)) >> 18))
-
-
-@kernel
-def mix_final(finals: Ints32, row: int, mixed: Ints) -> int:
-    """The logit of the second layer, with weight vector number `row`."""
-    total = 0
-    for k in range(SETS):
-        total += int(finals[index(row * SETS + k)]) * mixed[k]
-    return clamp(total >> 16)
-
-
-@kernel
-def train_final(finals: Ints32, row: int, mixed: Ints, p: int, bit: int) -> None:
-    """Move the vector that gave probability `p` towards `bit`."""
-    error = ((bit << PROBABILITY_BITS) - p) >> 8
-    for k in range(SETS):
-        change = (mixed[k] * error * _FINAL_RATE + (1 << 17)) >> 18
-        finals[index(row * SETS + k)] = _limited(int(finals[index(row * SETS + k)]) + change)
+def train3(
+    weights: Ints32,
+    chosen: Ints,
+    first: int,
+    inputs: Ints32,
+    start: int,
+    count: int,
+    mixed: Ints,
+    bit: int,
+    rate: int,
+    squash: Ints32,
+) -> None:
+    """Move three vectors so that the logit of each would have been closer to `bit`; `rate` is 1 to 255."""
+    a, b, c = chosen[index(first)], chosen[index(first + 1)], chosen[index(first + 2)]
+    x = _step(mixed[index(first)], bit, rate, squash)
+    y = _step(mixed[index(first + 1)], bit, rate, squash)
+    z = _step(mixed[index(first + 2)], bit, rate, squash)
+    for i in range(count):
+        logit = np.int32(inputs[index(start + i)])
+        weights[index(a + i)] = _moved(np.int32(weights[index(a + i)]), logit, x)
+        weights[index(b + i)] = _moved(np.int32(weights[index(b + i)]), logit, y)
+        weights[index(c + i)] = _moved(np.int32(weights[index(c + i)]), logit, z)

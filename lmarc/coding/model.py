@@ -1,89 +1,78 @@
-"""The context-mixing model and its coder: `encode` and `decode`.
+"""The context-mixing model and its coder, as one kernel for each level.
 
-Every byte is eight decisions, most significant bit first. For each, seventeen contexts, two matches and an
-order-0 counter say how likely a 1 is; a two-layer mixer weighs them, two adaptive maps refine the result, and the
-arithmetic coder codes the bit. Then everything learns from it. spec/CM.md is the complete description.
+Every byte is eight decisions, most significant bit first. For each, nine or twenty contexts, two matches and an
+order-0 counter say how likely a 1 is; a two-layer mixer weighs them, adaptive maps refine the result, and the
+arithmetic coder codes the bit. Then everything learns from it. A context that is new to the content starts from what
+the training text says of it. spec/CM.md is the complete description.
 
-One kernel serves both directions, so that encoder and decoder cannot differ. Nothing read from a payload
-is ever an index: a wrong payload decodes to wrong bytes, within the same arrays and the same time.
+One kernel serves both directions, so that encoder and decoder cannot differ. Nothing read from the code
+is ever an index: a wrong one decodes to wrong bytes, within the same arrays and the same time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lmarc.coding import apm, match
+from lmarc.coding import apm, arrays, knowledge, match
 from lmarc.coding.arithmetic import FULL_SPAN, MOST_BYTES_PER_BIT, decode_bit, encode_bit, finish, first_value
-from lmarc.coding.contexts import CLASSES, CONTEXTS, LAST4, advance, hash_of_last, hashes, mix
-from lmarc.coding.contexts import FIELDS as CONTEXT_FIELDS
+from lmarc.coding.contexts import (
+    BY_BYTE,
+    BY_NIBBLE,
+    CLASSES,
+    EXPECTED,
+    KINDS,
+    LAST4,
+    NOTHING,
+    TEXT,
+    advance,
+    hash_of_last,
+    hashes,
+    mix,
+)
 from lmarc.coding.counters import COUNT_BITS, Counters, learn
-from lmarc.coding.jit import index, kernel, sources_stamp
+from lmarc.coding.histories import FIRST_TRAINED
+from lmarc.coding.jit import index, kernel, prefetch, sources_stamp, wide
+from lmarc.coding.level import Level
 from lmarc.coding.match import LONG, MATCHES, SHORT
 from lmarc.coding.memory import (
-    BIAS_INPUT,
-    HISTORY_LIMIT,
-    MATCH_INPUTS,
-    ORDER0_INPUT,
-    SECOND_INPUTS,
-    SET_SIZES,
+    COUNTER_LIMIT,
+    Learned,
     Memory,
     Tables,
-    constant_tables,
-    fresh_memory,
-    memory_bound,
 )
-from lmarc.coding.mixer import INPUTS, SETS, mix_final, mix_sets, train_final, train_sets
-from lmarc.coding.slots import find_all
-from lmarc.coding.tables import ONE, PROBABILITY_BITS, STRETCH_INDEX_BITS
-
-__all__ = ["MOST_BYTES", "decode", "encode", "memory_bound"]
+from lmarc.coding.mixer import WEIGHT_BITS, WEIGHT_LIMIT, clamp, dot3, train3
+from lmarc.coding.slots import BUCKET_BYTES, take
+from lmarc.coding.special import advance_special, selector, special_hashes
+from lmarc.coding.tables import ONE, PROBABILITY_BITS, ROUGH_INDEX_BITS, STRETCH_INDEX_BITS
 
 #: Longest content that can be coded in one piece.
-MOST_BYTES = (1 << 31) - 1
+MOST_BYTES = match.MOST_PLACES
 
 _LEAST_P = 16
-_BIAS = 512
 _BASE_RATE, _EXTRA_RATE, _HALF_RATE_BYTES = 14, 64, 8192
-_SECOND_SHIFT = 12
+_FINAL_RATE = 2
 _STRETCH_SHIFT = PROBABILITY_BITS - STRETCH_INDEX_BITS
-_SET1 = SET_SIZES[0]
-_SET2 = _SET1 + SET_SIZES[1]
+_CHANCE_BITS = 30
+_ROUGH_SHIFT = _CHANCE_BITS - ROUGH_INDEX_BITS
+_HALF = 1 << (_CHANCE_BITS - 1)
+_SECOND_SHIFT = 20
+_CHANCE_RATE = 8
+_NIBBLE_FACTOR = 0x3D4D51CB
 _SURE_BUCKET = 16
-_NO_ROOM = -1
+NO_ROOM = -1
+# Knowledge is asked for a context while it has answered lately, else only now and then.
+_ANSWER, _MOST_WORTH, _LEAST_WORTH, _NOW_AND_THEN = 16, 1024, -64, 15
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Ints32 = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.int16]
-
-
-@kernel
-def _ask_histories(
-    table: Bytes, counters: Counters, stretch: Logits, slots: Ints, node: int, seen: Ints, inputs: Ints32
-) -> int:
-    """Put the histories at `node` of every slot into `seen` and two inputs for each; returns how many are not empty.
-
-    The first input is the logit of the history's counter, the second grows with its probability: that one
-    tells the sure from the unsure where logits are small.
-    """
-    known = 0
-    for i in range(CONTEXTS):
-        history = int(table[index(slots[i] + node)])
-        logit = 0
-        excess = 0
-        if history != 0:
-            p = int(counters[index(i * 256 + history)]) >> COUNT_BITS
-            logit = int(stretch[index(p >> _STRETCH_SHIFT)])
-            excess = (p - ONE // 2) >> _SECOND_SHIFT
-            known += 1
-        seen[i] = history
-        inputs[i] = logit
-        inputs[SECOND_INPUTS + i] = excess
-    return known
+Places = npt.NDArray[np.uint32]
 
 
 @kernel
@@ -94,7 +83,14 @@ def _logit_of(counters: Counters, i: int, stretch: Logits) -> int:
 
 @kernel
 def _ask_matches(
-    matches: Ints, by_length: Counters, by_byte: Counters, stretch: Logits, node: int, step: int, inputs: Ints32
+    matches: Ints,
+    by_length: Counters,
+    by_byte: Counters,
+    stretch: Logits,
+    node: int,
+    step: int,
+    inputs: Ints32,
+    first_input: int,
 ) -> tuple[int, int]:
     """Put the matches' inputs in place. Returns two contexts, both 0 if no match expects a bit.
 
@@ -115,31 +111,14 @@ def _ask_matches(
             expected = int(matches[which, match.EXPECTED])
             if matches[which, match.BUCKET] >= _SURE_BUCKET:
                 expected += 512
-        inputs[MATCH_INPUTS + 2 * which] = first
-        inputs[MATCH_INPUTS + 2 * which + 1] = second
+        inputs[index(first_input + 2 * which)] = first
+        inputs[index(first_input + 2 * which + 1)] = second
     return situation, expected
 
 
 @kernel
-def _learn_histories(
-    table: Bytes,
-    counters: Counters,
-    next_state: Bytes,
-    reciprocals: Ints32,
-    slots: Ints,
-    node: int,
-    seen: Ints,
-    bit: int,
-) -> None:
-    """Teach the counters of the histories seen, and move the histories on."""
-    for i in range(CONTEXTS):
-        learn(counters, i * 256 + seen[i], bit, HISTORY_LIMIT, reciprocals)
-        table[index(slots[i] + node)] = next_state[index(2 * seen[i] + bit)]
-
-
-@kernel
 def _seek_matches(
-    matches: Ints, context: Ints, text: Bytes, end: int, long_places: Ints32, short_places: Ints32
+    matches: Ints, context: Ints, text: Bytes, end: int, long_places: Places, short_places: Places
 ) -> int:
     """Look for matches and what they expect next; returns that as a context: byte and a class of the length."""
     if end > 0:
@@ -159,6 +138,17 @@ def _map_row(last4_hash: int, expected: int, node: int, rows: int) -> int:
     return (mix(expected if expected else last4_hash, node) >> 16) & (rows - 1)
 
 
+@kernel
+def _known_orders(seen: Ints) -> tuple[int, int]:
+    """Of the orders 2, 3, 4, 5, 6: how many the content has shown, and how many it or the training text has."""
+    live, known = 0, 0
+    for i in (0, 1, 2, 3, 10):
+        history = seen[i] & 255
+        known += history != 0
+        live += (history != 0) & (history < FIRST_TRAINED)
+    return live, known
+
+
 class Scratch(NamedTuple):
     """What one run of the kernel works on; allocated outside it, so that it counts no references."""
 
@@ -167,104 +157,236 @@ class Scratch(NamedTuple):
     hashed: Ints
     slots: Ints
     seen: Ints
+    chances: Ints32
     inputs: Ints32
     chosen: Ints
     mixed: Ints
+    leaves: Ints
+    worth: Ints
+    asked: Ints
+    keys: Ints
 
 
-Kernel = Callable[[Bytes, Bytes, int, bool, Memory, Tables, Scratch], int]
+Kernel = Callable[[Bytes, Bytes, Ints, bool, Bytes, Learned, Memory, Tables, Scratch], int]
 
 
-def _scratch() -> Scratch:
+def scratch(level: Level) -> Scratch:
+    """Scratch space for one run."""
     return Scratch(
-        context=np.zeros(CONTEXT_FIELDS, np.int64),
+        context=np.zeros(level.state_fields, np.int64),
         matches=np.zeros((MATCHES, match.FIELDS), np.int64),
-        hashed=np.zeros(CONTEXTS, np.int64),
-        slots=np.zeros(CONTEXTS, np.int64),
-        seen=np.zeros(CONTEXTS, np.int64),
-        inputs=np.zeros(INPUTS, np.int32),
-        chosen=np.zeros(SETS, np.int64),
-        mixed=np.zeros(SETS, np.int64),
+        hashed=np.zeros(level.contexts, np.int64),
+        slots=np.zeros(level.contexts, np.int64),
+        seen=np.zeros(level.contexts, np.int64),
+        chances=np.zeros(level.contexts, np.int32),
+        inputs=arrays.zeros(2 * level.inputs, np.int32),
+        chosen=np.zeros(2 * len(level.sets), np.int64),
+        mixed=np.zeros(2 * len(level.sets), np.int64),
+        leaves=np.zeros(32, np.int64),
+        worth=np.zeros(level.contexts, np.int64),
+        asked=np.zeros(level.contexts, np.int64),
+        keys=np.zeros(level.contexts, np.int64),
     )
 
 
-def _build(stamp: int) -> Kernel:
-    """The kernel, tied to the sources it was made from (see `sources_stamp`)."""
+def build(level: Level, stamp: int, off: int = 0) -> Kernel:
+    """The kernel of a level, tied to the sources it was made from (see `sources_stamp`).
+
+    `off` is for measuring what a context earns: the bits of those that see nothing.
+    """
+    contexts, count, sets, special = level.contexts, level.inputs, len(level.sets), level.special
+    match_inputs, order0_input, second_inputs = level.match_inputs, level.order0_input, level.second_inputs
+    set1, set2, set3, set4, set5 = (sum(level.sets[:k]) for k in range(1, 6))
+    kinds = KINDS[:contexts]
 
     @kernel
     def run(
-        text: Bytes, code: Bytes, size: int, decoding: bool, memory: Memory, tables: Tables, scratch: Scratch
+        text: Bytes,
+        code: Bytes,
+        segments: Ints,
+        decoding: bool,
+        known: Bytes,
+        learned: Learned,
+        memory: Memory,
+        tables: Tables,
+        scratch: Scratch,
     ) -> int:
-        """Code `text[:size]` into `code`, or decode `code` into it.
+        """Code `text` into `code`, or decode `code` into it.
 
-        Returns the length of the code; when decoding, how many of its bytes a whole code may have at most. Returns
-        _NO_ROOM if the code does not fit.
+        segments: int64[n, 4], end, kind, stride and row of each; at level 1 only one of text. Returns the length of the
+        code; when decoding, how many of its bytes a whole code may have at most. Returns NO_ROOM if the code does
+        not fit.
         """
         if stamp < 0:
-            return _NO_ROOM
-        context, matches, hashed, slots, seen, inputs, chosen, mixed = scratch
-        table, histories, order0, by_length, by_byte, long_places, short_places = memory[:7]
-        weights, finals, order1_map, hashed_map, followers = memory[7:]
-        squash, stretch, reciprocals, class_of, next_state, confidence = tables
+            return NO_ROOM
+        context, matches, hashed, slots, seen, chances, inputs, chosen, mixed, leaves, worth, asked, keys = scratch
+        histories, order0, by_length, by_byte, weights, finals, order1_map, hashed_map = learned
+        table, long_places, short_places, followers = memory
+        squash, stretch, rough, reciprocals, class_of, roles, next_state, confidence = tables[:8]
+        trained_states, counts, steps = tables[8:]
         rows = len(hashed_map) // apm.NODES
-        inputs[BIAS_INPUT] = _BIAS
+        buckets = len(table) // BUCKET_BYTES - 1
+        size = len(text)
         end, low, span, value, bit = 0, 0, FULL_SPAN, 0, 0
         if decoding:
             value = first_value(code)
             end = 4
         room = len(code) - 8 * MOST_BYTES_PER_BIT - 4
+        segment, start, kind, stride, row = 0, 0, TEXT, 1, 1
+        pick, local = 0, 0
+        if special:
+            kind, stride, row = segments[0, 1], segments[0, 2], segments[0, 3]
         for position in range(size):
             if not decoding and end > room:
-                return _NO_ROOM
+                return NO_ROOM
+            if special and position == segments[index(segment), 0]:
+                start = position
+                segment += 1
+                kind, stride, row = (
+                    segments[index(segment), 1],
+                    segments[index(segment), 2],
+                    segments[index(segment), 3],
+                )
             rate = _BASE_RATE + _EXTRA_RATE * _HALF_RATE_BYTES // (_HALF_RATE_BYTES + position)
-            last4 = int(context[LAST4])
+            last4 = context[LAST4]
             last = last4 & 0xFF
-            expected = _seek_matches(matches, context, text, position, long_places, short_places)
-            hashes(context, followers, position, expected, hashed)
-            find_all(table, hashed, confidence, slots)
-            pair = (int(class_of[last]) * CLASSES + int(class_of[(last4 >> 8) & 0xFF])) * 8
+            prefetch(long_places, hash_of_last(context, match.LONG_HASHED) & (len(long_places) - 1))
+            prefetch(short_places, hash_of_last(context, match.SHORT_LEAST) & (len(short_places) - 1))
+            hashes(context, position, hashed)
+            if special:
+                special_hashes(context, followers, text, start, position, kind, stride, row, hashed)
+                pick = selector(context, text, start, position, kind, stride, row, class_of)
+                local = last
+                if kind != TEXT:
+                    local = ((position - start) % stride & 31) * 8
+            if off != 0:
+                for i in range(contexts):
+                    hashed[i] *= 1 - ((off >> i) & 1)
+            for i in range(contexts):
+                prefetch(table, (hashed[i] & buckets) * BUCKET_BYTES)
+            pair = (wide(class_of[last]) * CLASSES + wide(class_of[(last4 >> 8) & 0xFF])) * 8
             node = 1
-            for step in range(8):
-                if step == 4:
-                    for i in range(CONTEXTS):
-                        hashed[i] = mix(hashed[i], node)
-                    find_all(table, hashed, confidence, slots)
-                half_node = node
-                if step >= 4:
-                    half_node = (node & ((1 << (step - 4)) - 1)) | (1 << (step - 4))
-                known = _ask_histories(table, histories, stretch, slots, half_node, seen, inputs)
-                situation, expected = _ask_matches(matches, by_length, by_byte, stretch, node, step, inputs)
-                inputs[ORDER0_INPUT] = _logit_of(order0, node, stretch)
-                chosen[0] = node * INPUTS
-                chosen[1] = (_SET1 + situation * 8 + known * 7 // CONTEXTS) * INPUTS
-                chosen[2] = (_SET2 + pair + step) * INPUTS
-                mix_sets(weights, chosen, inputs, mixed)
-                logit = mix_final(finals, known, mixed)
-                p = int(squash[index(logit + 2048)])
-                order1_row = (last * 256 + node) * apm.NODES
-                hashed_row = _map_row(last4 & 0xFFFF, expected, node, rows) * apm.NODES
-                by_order1 = apm.refine(order1_map, order1_row, logit, squash)
-                by_hash = apm.refine(hashed_map, hashed_row, logit, squash)
-                refined = (4 * p + 6 * by_order1 + 6 * by_hash) >> 4
-                refined = min(max(refined, _LEAST_P), ONE - _LEAST_P)
-                if decoding:
-                    bit, end, value, span = decode_bit(code, end, value, span, refined)
-                else:
-                    bit = (int(text[position]) >> (7 - step)) & 1
-                    end, low, span = encode_bit(code, end, low, span, refined, bit)
-                apm.correct(order1_map, order1_row, logit, bit, reciprocals)
-                apm.correct(hashed_map, hashed_row, logit, bit, reciprocals)
-                train_final(finals, known, mixed, p, bit)
-                train_sets(weights, chosen, inputs, mixed, bit, rate, squash)
-                for which in range(MATCHES):
-                    match.correct(matches, which, step, bit, by_length, by_byte, reciprocals)
-                _learn_histories(table, histories, next_state, reciprocals, slots, half_node, seen, bit)
-                learn(order0, node, bit, HISTORY_LIMIT, reciprocals)
-                node = 2 * node + bit
-            text[position] = node & 0xFF
+            for half in range(2):
+                offset = half * node * _NIBBLE_FACTOR
+                unknown = 0
+                for i in range(contexts):
+                    if i == EXPECTED and half == 0:
+                        continue
+                    key = (hashed[i] + offset) & 0xFFFFFFFF
+                    slot = take(table, (key & buckets) * BUCKET_BYTES, max(key >> 24, 1), confidence)
+                    if slot < 0:
+                        slot = ~slot
+                        if kinds[i] != NOTHING and len(known) > 0 and (worth[i] >= 0 or position & _NOW_AND_THEN == 0):
+                            key = hashed[i]
+                            if half and kinds[i] == BY_NIBBLE:
+                                key = mix(key, node)
+                            prefetch(known, knowledge.bucket_of(key, len(known)))
+                            asked[unknown] = i
+                            keys[unknown] = key
+                            unknown += 1
+                    slots[i] = slot
+                if half == 0:
+                    # What matches expect is looked for while the slots of the other contexts are on their way.
+                    expected = _seek_matches(matches, context, text, position, long_places, short_places)
+                    hashed[EXPECTED] = mix(mix(expected, last), 0x7654321)
+                    if off != 0:
+                        hashed[EXPECTED] *= 1 - ((off >> EXPECTED) & 1)
+                    key = hashed[EXPECTED]
+                    slot = take(table, (key & buckets) * BUCKET_BYTES, max(key >> 24, 1), confidence)
+                    slots[EXPECTED] = max(slot, ~slot)
+                for j in range(unknown):
+                    i = asked[j]
+                    part = knowledge.WHOLE
+                    if kinds[i] == BY_BYTE:
+                        part = node & 15 if half else knowledge.FIRST_NIBBLE
+                    hit = knowledge.recall(known, keys[j], part, table, slots[i], leaves, counts, steps, trained_states)
+                    worth[i] = min(max(worth[i] + _ANSWER * hit - 1, _LEAST_WORTH), _MOST_WORTH)
+                for step in range(4 * half, 4 * half + 4):
+                    half_node = node
+                    if step == 3:
+                        for i in range(contexts):
+                            prefetch(table, ((hashed[i] + 2 * node * _NIBBLE_FACTOR) & buckets) * BUCKET_BYTES)
+                            prefetch(table, ((hashed[i] + (2 * node + 1) * _NIBBLE_FACTOR) & buckets) * BUCKET_BYTES)
+                    if half:
+                        half_node = (node & ((1 << (step - 4)) - 1)) | (1 << (step - 4))
+                    now = (step & 1) * sets
+                    fresh = (step & 1) * count
+                    order1_row = 0
+                    if special:
+                        order1_row = (last * 256 + node) * apm.NODES
+                        prefetch(order1_map, order1_row)
+                    situation, expected = _ask_matches(
+                        matches, by_length, by_byte, stretch, node, step, inputs, fresh + match_inputs
+                    )
+                    inputs[index(fresh + order0_input)] = _logit_of(order0, node, stretch)
+                    nonempty = 0
+                    for i in range(contexts):
+                        history = wide(table[index(slots[i] + half_node)])
+                        chance = histories[index(i * 256 + history)]
+                        seen[i] = i * 256 + history
+                        chances[i] = chance
+                        inputs[index(fresh + i)] = rough[index(wide(chance) >> _ROUGH_SHIFT)]
+                        inputs[index(fresh + second_inputs + i)] = (chance - _HALF) >> _SECOND_SHIFT
+                        nonempty += history != 0
+                    hashed_row = _map_row(last4 & 0xFFFF, expected, node, rows) * apm.NODES
+                    prefetch(hashed_map, hashed_row)
+                    chosen[index(now + 0)] = node * count
+                    chosen[index(now + 1)] = (set1 + situation * 8 + nonempty * 7 // contexts) * count
+                    chosen[index(now + 2)] = (set2 + pair + step) * count
+                    if special:
+                        live, any_ = _known_orders(seen)
+                        chosen[index(now + 3)] = (set3 + ((kind * 6 + live) * 6 + any_) * 8 + step) * count
+                        chosen[index(now + 4)] = (set4 + kind * 256 + local + (step if kind != TEXT else 0)) * count
+                        chosen[index(now + 5)] = (set5 + kind * 256 + pick) * count
+                    # Only now does the mixer learn the bit before: the inputs just written need some time until a
+                    # vector of them can be read.
+                    for k in range(0, sets, 3):
+                        train3(weights, chosen, sets - now + k, inputs, count - fresh, count, mixed, bit, rate, squash)
+                    for k in range(0, sets, 3):
+                        dot3(weights, chosen, now + k, inputs, fresh, count, mixed)
+                    final_row = situation * sets
+                    total = 0
+                    for k in range(sets):
+                        total += wide(finals[index(final_row + k)]) * mixed[index(now + k)]
+                    logit = clamp(total >> WEIGHT_BITS)
+                    p = wide(squash[index(logit + 2048)])
+                    by_hash = apm.refine(hashed_map, hashed_row, logit)
+                    if special:
+                        by_order1 = apm.refine(order1_map, order1_row, logit)
+                        refined = (4 * p + 6 * by_order1 + 6 * by_hash) >> 4
+                    else:
+                        refined = (7 * p + 9 * by_hash) >> 4
+                    refined = min(max(refined, _LEAST_P), ONE - _LEAST_P)
+                    if decoding:
+                        bit, end, value, span = decode_bit(code, end, value, span, refined)
+                    else:
+                        bit = (wide(text[index(position)]) >> (7 - step)) & 1
+                        end, low, span = encode_bit(code, end, low, span, refined, bit)
+                    if special:
+                        apm.correct(order1_map, order1_row, logit, bit, reciprocals)
+                    apm.correct(hashed_map, hashed_row, logit, bit, reciprocals)
+                    error = (((bit << PROBABILITY_BITS) - p) * _FINAL_RATE) >> 4
+                    for k in range(sets):
+                        final = wide(finals[index(final_row + k)]) + ((mixed[index(now + k)] * error) >> 10)
+                        finals[index(final_row + k)] = min(max(final, -WEIGHT_LIMIT), WEIGHT_LIMIT)
+                    for which in range(MATCHES):
+                        match.correct(matches, which, step, bit, by_length, by_byte, reciprocals)
+                    target = np.int32(bit << _CHANCE_BITS)
+                    for i in range(contexts):
+                        chances[i] += np.int32(np.int32(target - chances[i]) >> _CHANCE_RATE)
+                    following = bit << 8
+                    for i in range(contexts):
+                        history = seen[i]
+                        histories[index(history)] = chances[i]
+                        table[index(slots[i] + half_node)] = next_state[index(following + (history & 255))]
+                    learn(order0, node, bit, COUNTER_LIMIT, reciprocals)
+                    node = 2 * node + bit
+            text[index(position)] = node & 0xFF
             for which in range(MATCHES):
                 match.follow(matches, which, node & 0xFF)
-            advance(context, followers, text, position + 1, class_of)
+            advance(context, text, position + 1, class_of)
+            if special:
+                advance_special(context, followers, text, position + 1, roles)
         if decoding:
             return end
         return finish(code, end, low, span)
@@ -272,46 +394,7 @@ def _build(stamp: int) -> Kernel:
     return run
 
 
-_run = _build(sources_stamp())
-
-
-def encode(data: bytes | bytearray | memoryview) -> bytes:
-    """The payload of `data`: the arithmetic code and nothing else; nothing for no data.
-
-    Raises ValueError for more than `MOST_BYTES`.
-    """
-    text = np.frombuffer(data, dtype=np.uint8).copy() if len(data) else np.zeros(0, np.uint8)
-    size = len(text)
-    if size > MOST_BYTES:
-        raise ValueError(f"{size} bytes are too many for one piece, at most {MOST_BYTES}")
-    if size == 0:
-        return b""
-    # No bit costs more than 18 bits, so the second room is always enough; the first nearly always is.
-    for room in (size + size // 8 + 256, 18 * size + 256):
-        code = np.zeros(room, dtype=np.uint8)
-        end = _run(text, code, size, False, fresh_memory(size), constant_tables(), _scratch())
-        if end != _NO_ROOM:
-            break
-    return code[:end].tobytes()
-
-
-def decode(payload: bytes | bytearray | memoryview, size: int) -> bytes:
-    """The `size` bytes of a payload; of a payload that `encode` did not make, any bytes of that number.
-
-    Raises ValueError if the size is impossible or the payload is longer than a code of that many bytes
-    could be or ends with a zero byte, which `encode` never leaves.
-    """
-    if not 0 <= size <= MOST_BYTES:
-        raise ValueError(f"impossible size: {size}")
-    code = np.frombuffer(payload, dtype=np.uint8).copy() if len(payload) else np.zeros(0, np.uint8)
-    if len(code) and code[-1] == 0:
-        raise ValueError("the payload ends with a zero byte")
-    if size == 0:
-        if len(code):
-            raise ValueError("a payload for no bytes")
-        return b""
-    text = np.zeros(size, dtype=np.uint8)
-    end = _run(text, code, size, True, fresh_memory(size), constant_tables(), _scratch())
-    if len(code) > end:
-        raise ValueError("the payload goes on after its end")
-    return text.tobytes()
+@cache
+def kernel_of(level: Level) -> Kernel:
+    """The kernel of a level."""
+    return build(level, sources_stamp())

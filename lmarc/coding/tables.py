@@ -19,6 +19,7 @@ PROBABILITY_BITS = 22
 ONE = 1 << PROBABILITY_BITS
 STRETCH_LIMIT = 2047
 STRETCH_INDEX_BITS = 14
+ROUGH_INDEX_BITS = 12
 RECIPROCALS = 1024
 
 _FIXED_BITS = 128
@@ -68,15 +69,15 @@ def squash_table() -> npt.NDArray[np.int32]:
 
 
 @cache
-def stretch_table() -> npt.NDArray[np.int16]:
-    """Logit of every probability: int16[16384], indexed by the top 14 bits of the probability.
+def stretch_table(index_bits: int = STRETCH_INDEX_BITS) -> npt.NDArray[np.int16]:
+    """Logit of every probability: int16[2^index_bits], indexed by the top bits of the probability.
 
     An entry is the logit whose probability is nearest to the middle of the entry's interval.
-    Antisymmetric: `t[i] == -t[16383 - i]`.
+    Antisymmetric: `t[i] == -t[2^index_bits - 1 - i]`.
     """
     squash = squash_table()
-    half = 1 << (STRETCH_INDEX_BITS - 1)
-    step = ONE >> STRETCH_INDEX_BITS
+    half = 1 << (index_bits - 1)
+    step = ONE >> index_bits
     middles = ONE // 2 + np.arange(half, dtype=np.int64) * step + step // 2
     bounds = (squash[2048:-1].astype(np.int64) + squash[2049:]) // 2
     upper = np.minimum(np.searchsorted(bounds, middles, side="right"), STRETCH_LIMIT)

@@ -7,13 +7,24 @@ from lmarc.errors import DamagedError, LimitError
 
 #: A zstd frame header is never longer.
 _MAX_FRAME_HEADER = 18
+#: Of `distant` compression, as powers of two.
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 17, 24
 
 
-def compress(data: bytes | bytearray | memoryview, level: int) -> bytes:
-    """Compress into a single frame that declares its content size and carries no checksum of its own."""
+def compress(data: bytes | bytearray | memoryview, level: int, *, distant: bool = False) -> bytes:
+    """Compress into a single frame that declares its content size and carries no checksum of its own.
+
+    `distant`: see repetitions wherever they are in the data, which low levels otherwise do not.
+    """
     import zstandard
 
-    return zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True).compress(data)
+    if not distant:
+        return zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True).compress(data)
+    window = min(max((len(data) - 1).bit_length(), _SMALLEST_WINDOW), _LARGEST_WINDOW)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, source_size=len(data), window_log=window, enable_ldm=True, write_checksum=0, write_content_size=1
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
 def decompress(frame: bytes | memoryview, size: int) -> bytes:

@@ -38,7 +38,7 @@ class Brotli(CodecBackend):
             raise DamagedError("a brotli stream is cut off or of the wrong length")
         return bytes(data)
 
-    def memory_bound(self, size: int) -> int:
+    def memory_bound(self, size: int, params: Mapping[str, Any]) -> int:
         """The encoder's hash tables and ring buffer at quality 11."""
         return 8 * size + (96 << 20)
 

@@ -48,7 +48,7 @@ _READ_LIMIT = 1 << 20
 class Parts:
     """An archive taken apart: whatever of it is changed, `build` gives it valid lengths and checksums."""
 
-    header: Any = field(default_factory=lambda: ["campaign", [["cm", 1], ["store", 1], ["zstd", 1]]])
+    header: Any = field(default_factory=lambda: ["campaign", [["cm", 2], ["store", 1], ["zstd", 1]]])
     chunks: list[tuple[int, int, bytes]] = field(default_factory=list)
     index: Any = None
     hashes: bytes = b""

@@ -76,6 +76,21 @@ def test_while_coding(tmp_path: Path) -> None:
     run("pack", "a.txt", "-o", "x.lmarc", "--force", "-p", "fast", cwd=tmp_path)
 
 
+def test_while_compiling(tmp_path: Path) -> None:
+    source = good("late").replace(
+        "    def compress", "    def prepare(self, params):\n        begin()\n\n    def compress", 1
+    )
+    source += "\nimport time\ndef begin():\n    open('begun', 'w').close()\n    time.sleep(60)\n"
+    install(tmp_path / "plugins", "late", source)
+    (tmp_path / "a.txt").write_bytes(b"text\n" * 10)
+    with started(tmp_path, "pack", "a.txt", "-o", "x.lmarc", "-b", "late") as process:
+        wait_until((tmp_path / "begun").exists, process)
+        began = time.monotonic()
+        assert "interrupted" in stop(process, signal.SIGINT)
+        assert time.monotonic() - began < 30
+    assert not (tmp_path / "x.lmarc").exists()
+
+
 def test_while_unpacking(tmp_path: Path) -> None:
     install_slow(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"text\n" * 10)

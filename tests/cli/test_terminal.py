@@ -117,3 +117,43 @@ def test_an_archive_is_not_written_to_a_terminal(slow: Path) -> None:
     os.close(leader)
     assert done.returncode == 2
     assert b"terminal" in done.stderr
+
+
+@pytest.fixture
+def compiling(tmp_path: Path) -> Path:
+    """A directory with a file and a backend that takes its time once, `late` or `soon`, before the first chunk."""
+    for name, seconds in (("late", 2.5), ("soon", 0.1)):
+        source = good(name).replace(
+            "    def compress", f"    def prepare(self, params):\n        time.sleep({seconds})\n\n    def compress", 1
+        )
+        install(tmp_path / "plugins", name, source + "\nimport time\n")
+    (tmp_path / "data.txt").write_bytes(b"a line\n" * 100)
+    return tmp_path
+
+
+NOTE = re.compile(r"compiling the model, once after installing: [12] s")
+
+
+@pytest.mark.parametrize("command", [("unpack", "-C", "out"), ("test",), ("cat", "data.txt")])
+def test_compiling_is_told_of(command: tuple[str, ...], compiling: Path) -> None:
+    _, shown = on_terminal(compiling, "pack", "data.txt", "-o", "x.lmarc", "--backend", "late", "--force")
+    assert NOTE.search(ANY_ESCAPE.sub("", shown))
+    out, shown = on_terminal(compiling, command[0], "x.lmarc", *command[1:])
+    assert NOTE.search(ANY_ESCAPE.sub("", shown))
+    assert out == ((b"a line\n" * 100) if command[0] == "cat" else b"")
+    assert on_terminal(compiling, "list", "x.lmarc")[1] == ""
+
+
+def test_what_is_soon_prepared_is_not_told_of(compiling: Path) -> None:
+    for args in (
+        ("pack", "data.txt", "-o", "x.lmarc", "--backend", "soon"),
+        ("test", "x.lmarc"),
+        ("cat", "x.lmarc", "data.txt"),
+    ):
+        assert "compiling" not in on_terminal(compiling, *args)[1]
+
+
+def test_compiling_is_not_told_of_on_a_pipe(compiling: Path) -> None:
+    env = {"PYTHONPATH": str(compiling / "plugins")}
+    done = run("pack", "data.txt", "-o", "x.lmarc", "--backend", "late", cwd=compiling, env=env)
+    assert len(done.err.splitlines()) == 1

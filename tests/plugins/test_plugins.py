@@ -130,6 +130,11 @@ BROKEN = {
         good("decompress-sig").replace("(self, payload, size, params)", "(self, payload)"),
         "decompress",
     ),
+    "bound-sig": (
+        good("bound-sig").replace("    def decompress", "    def memory_bound(self, size): ...\n    def decompress"),
+        "memory_bound",
+    ),
+    "defaults": (good("defaults").replace("    def compress", "    defaults = 1\n    def compress"), "defaults"),
     "other-name": (good("something"), "something"),
     "no-name": (good("no-name").replace("name, version", "_, version"), "name"),
     "no-version": (good("no-version").replace("1, Promise", "'1', Promise"), "version"),
@@ -229,7 +234,16 @@ def test_a_plugin_that_fails_while_unpacking(body: str, place: Place) -> None:
     place.run("test", "x.lmarc", code=11)
 
 
-@pytest.mark.parametrize("hook", ["missing(self)", "decodes(self, version)", "memory_bound(self, size)"])
+OTHER_METHODS = (
+    "missing(self)",
+    "decodes(self, version)",
+    "prepare(self, params)",
+    "memory_bound(self, size, params)",
+    "memory_shared(self, params)",
+)
+
+
+@pytest.mark.parametrize("hook", OTHER_METHODS)
 def test_a_plugin_whose_other_methods_fail(hook: str, place: Place) -> None:
     source = good("odd").replace(
         "    def compress", f"    def {hook}:\n        raise RuntimeError('odd')\n\n    def compress"

@@ -1,0 +1,106 @@
+"""What the encoder finds in the content, and the branch filter."""
+
+from __future__ import annotations
+
+import struct
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmarc.coding import branches, codec, segments
+from lmarc.coding.contexts import BINARY, RASTER, SAMPLES, TEXT
+from lmarc.coding.segments import MOST_SEGMENTS, Segment, find, is_possible
+from tests.coding import inputs
+
+
+def first(sample: object, segment: Segment) -> int:
+    """A trial in which the plainest kind wins."""
+    return 0
+
+
+def found(data: bytes) -> list[Segment]:
+    out = find(np.frombuffer(data, np.uint8), first)
+    assert sum(segment.length for segment in out) == len(data)
+    assert len(out) <= MOST_SEGMENTS
+    assert all(map(is_possible, out))
+    return out
+
+
+def test_text_is_one_segment() -> None:
+    assert found(inputs.prose(30_000) + inputs.log(30_000) + inputs.chinese(9_000)) == [Segment(69_000, TEXT)]
+
+
+def test_bitmaps_and_waves_say_what_they_are() -> None:
+    data = inputs.prose(20_000) + inputs.bitmap(70, 50) + inputs.prose(20_000) + inputs.wave(9_000)
+    kinds = [(s.kind, s.stride, s.row) for s in found(data)]
+    assert (RASTER, 3, 212) in kinds
+    assert (SAMPLES, 4, 8) in kinds
+
+
+def test_code_is_found() -> None:
+    assert found(inputs.calls(60_000)) == [Segment(60_000, BINARY, branches=True)]
+
+
+def test_the_trial_decides_what_records_are() -> None:
+    def rasters(sample: object, segment: Segment) -> int:
+        return -segment.kind
+
+    assert {s.kind for s in find(np.frombuffer(inputs.records(60_000), np.uint8), rasters)} == {SAMPLES}
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_the_smallest_bitmaps_come_back(width: int) -> None:
+    head = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54 + 400 * width, 0, 0, 54, 40, width, 100, 1, 32, 0, 0, 0, 0, 0, 0)
+    data = head + inputs.noise(400 * width)
+    assert codec.decode(codec.encode(data, 2), len(data), 2) == data
+
+
+def test_many_false_starts_cost_little_time() -> None:
+    start = time.process_time()
+    found(b"BM" * 300_000 + b"RIFF" * 100_000)
+    assert time.process_time() - start < 20
+
+
+def test_many_small_bitmaps_fit_the_head() -> None:
+    found(inputs.bitmap(5, 5) * 2_000)
+
+
+def test_many_changes_fit_the_head() -> None:
+    found((inputs.prose(9_000) + inputs.noise(9_000)) * 300)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"BM", b"RIFF", bytes(5000), b"text " * 900]))))
+def test_any_content_has_possible_segments(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    if data:
+        found(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([b"\xe8", b"\xe9", b"\0", b"\xff", b"\x01\x02", b"\xe8\xe8\xe8"])).map(b"".join))
+def test_the_branch_filter_can_be_undone(code: bytes) -> None:
+    array = np.frombuffer(code, np.uint8).copy()
+    branches.make_absolute(array)
+    branches.make_relative(array)
+    assert array.tobytes() == code
+
+
+def test_calls_of_one_function_look_alike() -> None:
+    code = bytearray(200)
+    for at in (10, 50, 90):
+        code[at : at + 5] = b"\xe8" + struct.pack("<i", 150 - at)
+    array = np.frombuffer(bytes(code), np.uint8).copy()
+    branches.make_absolute(array)
+    assert {array[at : at + 5].tobytes() for at in (10, 50, 90)} == {b"\xe8" + struct.pack("<i", 150)}
+
+
+def test_limits_are_those_the_decoder_keeps() -> None:
+    assert not is_possible(Segment(1, RASTER, 4, 4))
+    assert not is_possible(Segment(1, SAMPLES, 3, 8))
+    assert not is_possible(Segment(1, SAMPLES, 4, 5))
+    assert is_possible(Segment(1, SAMPLES, 4, 6))
+    assert segments.MOST_ROW < 1 << 16

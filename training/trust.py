@@ -1,0 +1,59 @@
+"""Learning whom to trust: the model codes documents that were not counted, and keeps what it learned of itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from lmarc.coding import codec, memory
+from lmarc.coding.contexts import TEXT
+from lmarc.coding.counters import COUNT_BITS, COUNT_MASK, Counters
+from lmarc.coding.knowledge import Bytes
+from lmarc.coding.level import Level
+from lmarc.coding.memory import Learned
+from lmarc.coding.segments import Segment
+from training.corpus import Document
+
+_PIECE = 1 << 16
+_MOST_PIECES = 3
+#: Counters that start with a lower count learn from the content sooner (benchmarks/ablation.py).
+# Bits that only fill the wheel: their loss costs nothing that could be measured.
+_ROUNDED_BITS, _ROUNDED_CHANCE_BITS, _ROUNDED_WEIGHT_BITS = 8, 12, 12
+_MOST_MATCH_COUNT, _MOST_MAP_COUNT, _MOST_ORDER0_COUNT = 60, 20, 60
+
+
+def pieces(documents: Iterable[Document]) -> list[bytes]:
+    """The beginnings of the documents in pieces of 64 kB, in an order that only their names decide."""
+    keyed = []
+    for document in documents:
+        for number in range(_MOST_PIECES):
+            piece = document.data[number * _PIECE : (number + 1) * _PIECE]
+            if piece:
+                keyed.append((hashlib.sha256(f"{document.path} {number}".encode()).digest(), piece))
+    return [piece for _, piece in sorted(keyed)]
+
+
+def trusting(level: Level, knowledge: Bytes, content: Iterable[bytes]) -> Learned:
+    """What a level learns from coding each piece on its own, starting each with what the last one left."""
+    learned = memory.fresh_learned(level)
+    for piece in content:
+        text, code = np.frombuffer(piece, np.uint8).copy(), np.zeros(2 * len(piece) + 1024, np.uint8)
+        codec.run(text, code, [Segment(len(text), TEXT)], False, level, learned, knowledge)
+    return learned._replace(
+        histories=learned.histories & ~np.int32((1 << _ROUNDED_CHANCE_BITS) - 1),
+        weights=learned.weights & ~np.int32((1 << _ROUNDED_WEIGHT_BITS) - 1),
+        order0=_eager(learned.order0, _MOST_ORDER0_COUNT),
+        by_length=_eager(learned.by_length, _MOST_MATCH_COUNT),
+        by_byte=_eager(learned.by_byte, _MOST_MATCH_COUNT),
+        order1_map=_eager(learned.order1_map, _MOST_MAP_COUNT),
+        hashed_map=_eager(learned.hashed_map, _MOST_MAP_COUNT),
+    )
+
+
+def _eager(counters: Counters, most: int) -> Counters:
+    """The counters, with counts of at most `most`."""
+    counts = np.minimum(counters & np.uint32(COUNT_MASK), np.uint32(most))
+    rounded = np.uint32(COUNT_BITS + _ROUNDED_BITS)
+    return (counters >> rounded << rounded) | counts
