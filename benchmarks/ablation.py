@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmarc.coding import codec, memory, model, state
+from lmarc.coding import arrays, codec, memory, model, state
 from lmarc.coding.jit import sources_stamp
 from lmarc.coding.level import LEVELS
 from training import corpus
@@ -48,11 +48,11 @@ def variant(name: str, number: int, off: int, content: list[bytes], directory: P
     model.kernel_of = lambda level: kernel  # type: ignore[assignment]
     try:
         learned = memory.fresh_learned(level) if name == "untrained" else trusting(level, known, content)
-        state.knowledge = lambda: known  # type: ignore[assignment]
-        state.learned = lambda level: memory.Learned(*(array.copy() for array in learned))
+        state.knowledge = lambda: known
+        state.learned = lambda level: memory.Learned(*map(arrays.copied, learned))  # type: ignore[arg-type]
         return coded(directory, number)
     finally:
-        model.kernel_of, state.knowledge, state.learned = kept  # type: ignore[assignment]
+        model.kernel_of, state.knowledge, state.learned = kept
 
 
 def main() -> None:

@@ -25,7 +25,9 @@ _MOST_TRAINING = 100 << 20
 
 def dictionary(train: Path, packages: Path | None, size: int) -> zstandard.ZstdCompressionDict:
     """A dictionary of that size from the beginnings of all training documents."""
-    samples = [document.data[:_SAMPLE] for document in corpus.documents(train, packages)]
+    samples: list[bytes | bytearray | memoryview] = [
+        document.data[:_SAMPLE] for document in corpus.documents(train, packages)
+    ]
     step = -(-sum(map(len, samples)) // _MOST_TRAINING)
     return zstandard.train_dictionary(size, samples[::step])
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmarc.coding.contexts import ALL, ALL_FIELDS, BY_BYTE, TEXT, advance, class_table, hashes, mix
-from lmarc.coding.jit import index, kernel
+from lmarc.coding.jit import index, kernel, wide
 from lmarc.coding.special import advance_special, role_table, special_hashes
 
 Bytes = npt.NDArray[np.uint8]
@@ -59,7 +59,7 @@ def _keys(
     for position in range(end - start):
         hashes(context, position, hashed)
         special_hashes(context, followers, piece, 0, position, TEXT, 1, 1, hashed)
-        symbol = np.int64(piece[index(position)])
+        symbol = wide(piece[index(position)])
         key = hashed[wanted]
         if whole:
             out[index(at)] = (np.uint64(key) << np.uint64(32)) | np.uint64(symbol << _DOCUMENT_BITS | document)

@@ -18,10 +18,10 @@ from training.corpus import Document
 
 _PIECE = 1 << 16
 _MOST_PIECES = 3
-#: Counters that start with a lower count learn from the content sooner (benchmarks/ablation.py).
+#: Counters that start with a lower count learn from the content sooner.
 # Bits that only fill the wheel: their loss costs nothing that could be measured.
 _ROUNDED_BITS, _ROUNDED_CHANCE_BITS, _ROUNDED_WEIGHT_BITS = 8, 12, 12
-_MOST_MATCH_COUNT, _MOST_MAP_COUNT, _MOST_ORDER0_COUNT = 60, 20, 60
+_MOST_MAP_COUNT = 10
 
 
 def pieces(documents: Iterable[Document]) -> list[bytes]:
@@ -41,12 +41,15 @@ def trusting(level: Level, knowledge: Bytes, content: Iterable[bytes]) -> Learne
     for piece in content:
         text, code = np.frombuffer(piece, np.uint8).copy(), np.zeros(2 * len(piece) + 1024, np.uint8)
         codec.run(text, code, [Segment(len(text), TEXT)], False, level, learned, knowledge)
+    fresh = memory.fresh_learned(level)
+    # What text teaches of matches and of the second layer costs other content up to 1 % and gains text nothing.
     return learned._replace(
+        order0=fresh.order0,
+        by_length=fresh.by_length,
+        by_byte=fresh.by_byte,
+        finals=fresh.finals,
         histories=learned.histories & ~np.int32((1 << _ROUNDED_CHANCE_BITS) - 1),
         weights=learned.weights & ~np.int32((1 << _ROUNDED_WEIGHT_BITS) - 1),
-        order0=_eager(learned.order0, _MOST_ORDER0_COUNT),
-        by_length=_eager(learned.by_length, _MOST_MATCH_COUNT),
-        by_byte=_eager(learned.by_byte, _MOST_MATCH_COUNT),
         order1_map=_eager(learned.order1_map, _MOST_MAP_COUNT),
         hashed_map=_eager(learned.hashed_map, _MOST_MAP_COUNT),
     )
@@ -56,4 +59,5 @@ def _eager(counters: Counters, most: int) -> Counters:
     """The counters, with counts of at most `most`."""
     counts = np.minimum(counters & np.uint32(COUNT_MASK), np.uint32(most))
     rounded = np.uint32(COUNT_BITS + _ROUNDED_BITS)
-    return (counters >> rounded << rounded) | counts
+    eager: Counters = (counters >> rounded << rounded) | counts
+    return eager

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmarc.coding.contexts import ALL, ALL_FIELDS, TEXT, advance, class_table, hashes, mix
-from lmarc.coding.jit import index, kernel
+from lmarc.coding.jit import index, kernel, wide
 from lmarc.coding.special import advance_special, role_table, special_hashes
 from training.counting import Pairs, Text
 
@@ -44,7 +44,7 @@ def _totals(pairs: Words, documents: Places, totals: Places) -> None:
 @kernel
 def _slot_of(pair: np.uint64, mask: int) -> int:
     """Where the search for a pair begins."""
-    return np.int64((pair * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & mask
+    return wide((pair * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & mask
 
 
 @kernel
@@ -65,7 +65,7 @@ def _find(pairs: Words, places: Places, pair: np.uint64) -> int:
     at = _slot_of(pair, mask)
     while places[index(at)] != 0:
         if pairs[index(places[index(at)] - 1)] == pair:
-            return np.int64(places[index(at)]) - 1
+            return wide(places[index(at)]) - 1
         at = (at + 1) & mask
     return -1
 
@@ -73,7 +73,8 @@ def _find(pairs: Words, places: Places, pair: np.uint64) -> int:
 @kernel
 def _probability(documents: Places, totals: Places, i: int) -> float:
     """Of the pair, from the other documents."""
-    return (documents[index(i)] - 1) / (totals[index(i)] - 1 + _ELSE)
+    p: float = (documents[index(i)] - 1) / (totals[index(i)] - 1 + _ELSE)
+    return p
 
 
 @kernel
@@ -98,7 +99,7 @@ def _credit(
     for position in range(len(piece)):
         hashes(context, position, hashed)
         special_hashes(context, followers, piece, 0, position, TEXT, 1, 1, hashed)
-        symbol = np.int64(piece[index(position)])
+        symbol = wide(piece[index(position)])
         key = hashed[wanted]
         p = 0.0
         first, second = -1, -1
@@ -126,8 +127,8 @@ def _credit(
         advance_special(context, followers, piece, position + 1, roles)
 
 
-def worth(text: Text, context: int, whole: bool, found: Pairs, best: Floats) -> Floats:
-    """float32[pairs]: the worth of every pair in bits; `best`, float32[n], is raised to what the context says."""
+def worth(text: Text, context: int, whole: bool, found: Pairs, best: Floats) -> npt.NDArray[np.float64]:
+    """float64[pairs]: the worth of every pair in bits; `best`, float32[n], is raised to what the context says."""
     totals = np.zeros(len(found.pairs), np.int32)
     _totals(found.pairs, found.documents, totals)
     places = np.zeros(1 << (2 * len(found.pairs)).bit_length(), np.int32)
