@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lmarc.coding.contexts import ALL, ALL_FIELDS, BY_BYTE, TEXT, advance, class_table, hashes, mix
+from lmarc.coding.contexts import BY_BYTE, mix
 from lmarc.coding.jit import index, kernel, wide
-from lmarc.coding.special import advance_special, role_table, special_hashes
+from training.walk import hashes_before
 
 Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 _DOCUMENT_BITS = 24
 
@@ -39,28 +40,14 @@ def joined(documents: Iterable[bytes]) -> Text:
 
 
 @kernel
-def _keys(
-    text: Bytes,
-    start: int,
-    end: int,
-    document: int,
-    wanted: int,
-    whole: bool,
-    class_of: Bytes,
-    roles: Bytes,
-    context: npt.NDArray[np.int64],
-    followers: npt.NDArray[np.uint16],
-    hashed: npt.NDArray[np.int64],
-    out: Words,
-    at: int,
-) -> int:
-    """Append `key << 32 | symbol << 24 | document` for every byte or nibble of a document; returns the end."""
-    piece = text[start:end]
-    for position in range(end - start):
-        hashes(context, position, hashed)
-        special_hashes(context, followers, piece, 0, position, TEXT, 1, 1, hashed)
+def _append(piece: Bytes, hashed: Ints, document: int, whole: bool, out: Words, at: int) -> int:
+    """Append `key << 32 | symbol << 24 | document` for every byte or nibble of a document; returns the end.
+
+    hashed: int64[len(piece)], what `hashes_before` says.
+    """
+    for position in range(len(piece)):
         symbol = wide(piece[index(position)])
-        key = hashed[wanted]
+        key = hashed[index(position)]
         if whole:
             out[index(at)] = (np.uint64(key) << np.uint64(32)) | np.uint64(symbol << _DOCUMENT_BITS | document)
             at += 1
@@ -70,8 +57,6 @@ def _keys(
             key = mix(key, 16 | high)
             out[index(at + 1)] = (np.uint64(key) << np.uint64(32)) | np.uint64(low << _DOCUMENT_BITS | document)
             at += 2
-        advance(context, piece, position + 1, class_of)
-        advance_special(context, followers, piece, position + 1, roles)
     return at
 
 
@@ -102,11 +87,8 @@ def count(text: Text, context: int, kind: int, least: int) -> Pairs:
     keys = np.zeros(len(text.text) * (1 if whole else 2), np.uint64)
     at, start = 0, 0
     for document, end in enumerate(text.ends.tolist()):
-        state, followers, hashed = np.zeros(ALL_FIELDS, np.int64), np.zeros(65536, np.uint16), np.zeros(ALL, np.int64)
-        at = _keys(
-            text.text, start, end, document, context, whole, class_table(), role_table(), state, followers, hashed,
-            keys, at,
-        )  # fmt: skip
+        piece = text.text[start:end]
+        at = _append(piece, hashes_before(piece, context), document, whole, keys, at)
         start = end
     keys.sort()
     pairs, documents = np.zeros(len(keys) // least + 1, np.uint64), np.zeros(len(keys) // least + 1, np.int32)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lmarc.coding.contexts import ALL, ALL_FIELDS, TEXT, advance, class_table, hashes, mix
+from lmarc.coding.contexts import mix
 from lmarc.coding.jit import index, kernel, wide
-from lmarc.coding.special import advance_special, role_table, special_hashes
 from training.counting import Pairs, Text
+from training.walk import hashes_before
 
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
@@ -80,13 +80,8 @@ def _probability(documents: Places, totals: Places, i: int) -> float:
 @kernel
 def _credit(
     piece: Bytes,
-    wanted: int,
-    whole: bool,
-    class_of: Bytes,
-    roles: Bytes,
-    context: npt.NDArray[np.int64],
-    followers: npt.NDArray[np.uint16],
     hashed: npt.NDArray[np.int64],
+    whole: bool,
     pairs: Words,
     documents: Places,
     totals: Places,
@@ -95,12 +90,13 @@ def _credit(
     sums: Floats,
     uses: Places,
 ) -> None:
-    """Credit the pairs that one document uses, and raise `best`, float32[len(piece)], where they beat it."""
+    """Credit the pairs that one document uses, and raise `best`, float32[len(piece)], where they beat it.
+
+    hashed: int64[len(piece)], what `hashes_before` says.
+    """
     for position in range(len(piece)):
-        hashes(context, position, hashed)
-        special_hashes(context, followers, piece, 0, position, TEXT, 1, 1, hashed)
         symbol = wide(piece[index(position)])
-        key = hashed[wanted]
+        key = hashed[index(position)]
         p = 0.0
         first, second = -1, -1
         if whole:
@@ -123,8 +119,6 @@ def _credit(
         if second >= 0:
             sums[index(second)] += gain
             uses[index(second)] += 1
-        advance(context, piece, position + 1, class_of)
-        advance_special(context, followers, piece, position + 1, roles)
 
 
 def worth(text: Text, context: int, whole: bool, found: Pairs, best: Floats) -> npt.NDArray[np.float64]:
@@ -136,9 +130,9 @@ def worth(text: Text, context: int, whole: bool, found: Pairs, best: Floats) -> 
     sums, uses = np.zeros(len(found.pairs), np.float32), np.zeros(len(found.pairs), np.int32)
     start = 0
     for end in text.ends.tolist():
-        state, followers, hashed = np.zeros(ALL_FIELDS, np.int64), np.zeros(65536, np.uint16), np.zeros(ALL, np.int64)
+        piece = text.text[start:end]
         _credit(
-            text.text[start:end], context, whole, class_table(), role_table(), state, followers, hashed,
+            piece, hashes_before(piece, context), whole,
             found.pairs, found.documents, totals, places, best[start:end], sums, uses,
         )  # fmt: skip
         start = end

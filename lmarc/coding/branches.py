@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lmarc.coding.jit import index, kernel, wide
+from lmarc.coding.jit import entry, index, kernel, wide
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -32,14 +32,14 @@ def _rewrite(code: Bytes, i: int, direction: int) -> None:
     code[index(i + 4)] = 255 * (target >> 24)
 
 
-@kernel
+@entry
 def make_absolute(code: Bytes) -> None:
     """Make targets absolute, in place; positions count from the array's start."""
     for i in range(len(code) - 5, -1, -1):
         _rewrite(code, i, 1)
 
 
-@kernel
+@entry
 def make_relative(code: Bytes) -> None:
     """Undo `make_absolute`."""
     for i in range(len(code) - 4):

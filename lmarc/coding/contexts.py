@@ -24,24 +24,23 @@ SHAPE = 5  # classes of the last eight bytes, four bits each
 LINE = 6  # where the current line starts
 LINE_ABOVE = 7  # where the line before it starts
 ABOVE = 8  # the byte above the next one, 0 if the line above is too short
-ABOVE_NEXT = 9  # the byte to the right of that one
 # The rest only level 2 keeps.
-WORD_BEFORE2 = 10  # the word before the word before
-NUMBER = 11  # hash of the digits of the current number, 0 outside numbers
-LINE_HEAD = 12  # the first three bytes of the line
-FIELD = 13  # fields before the current one in the line, at most 255
-FIELD_HASH = 14  # hash of the current field's bytes
-FIELD_START = 15  # where the current field starts
-FIELD_ABOVE = 16  # what the field of that number held there in the line above, 0 if nothing
-FIELDS_ABOVE = 17  # fields of the line above
-DEPTH = 18  # open brackets, at most 63
-RECORD = 19  # distance at which bytes have repeated lately, 0 if none
-STACK = 20  # of open brackets: hash of each and of the word before it
+WORD_BEFORE2 = 9  # the word before the word before
+NUMBER = 10  # hash of the digits of the current number, 0 outside numbers
+LINE_HEAD = 11  # the first three bytes of the line
+FIELD = 12  # fields before the current one in the line, at most 255
+FIELD_HASH = 13  # hash of the current field's bytes
+FIELD_START = 14  # where the current field starts
+FIELD_ABOVE = 15  # what the field of that number held there in the line above, 0 if nothing
+FIELDS_ABOVE = 16  # fields of the line above
+DEPTH = 17  # open brackets, at most 63
+RECORD = 18  # distance at which bytes have repeated lately, 0 if none
+STACK = 19  # of open brackets: hash of each and of the word before it
 STARTS = STACK + 64  # where the fields of this line start
 STARTS_ABOVE = STARTS + 256  # where those of the line above did
 SEEN_AT = STARTS_ABOVE + 256  # the last three positions of every byte
 GAPS = SEEN_AT + 3 * 256  # how often each distance below 2048 repeated
-BASIC_FIELDS = 10
+BASIC_FIELDS = 9
 ALL_FIELDS = GAPS + 2048
 
 Bytes = npt.NDArray[np.uint8]
@@ -121,11 +120,8 @@ def _take_column(state: Ints, text: Bytes, end: int, byte: int) -> None:
         state[LINE] = end
     above = state[LINE_ABOVE] + end - state[LINE]
     state[ABOVE] = 0
-    state[ABOVE_NEXT] = 0
     if above < state[LINE]:
         state[ABOVE] = text[index(above)]
-    if above + 1 < state[LINE]:
-        state[ABOVE_NEXT] = text[index(above + 1)]
 
 
 @kernel
@@ -158,9 +154,7 @@ def hashes(state: Ints, end: int, out: Ints) -> None:
 
 
 @kernel
-def hash_of_last(state: Ints, count: int) -> int:
-    """32-bit hash of the last `count` bytes, for a count of 5 to 12."""
-    h = mix(state[LAST4], state[BEFORE4] & ((1 << (8 * min(count - 4, 4))) - 1))
-    if count > 8:
-        h = mix(h, state[BEFORE8] & ((1 << (8 * (count - 8))) - 1))
-    return h
+def hashes_for_matches(state: Ints, node: int) -> tuple[int, int]:
+    """32-bit hashes of the last 12 and the last 4 bytes, each with the half byte after them, of which `node` tells."""
+    last4 = mix(state[LAST4], node)
+    return mix(mix(last4, state[BEFORE4]), state[BEFORE8]), last4

@@ -19,18 +19,13 @@ Counters = npt.NDArray[np.uint32]
 
 
 @kernel
-def moved(entry: int, bit: int, limit: int, reciprocals: npt.NDArray[np.int32]) -> int:
-    """The counter `entry`, moved towards `bit`; `limit` (at most 1023) bounds its count."""
-    count = entry & COUNT_MASK
-    p = entry >> COUNT_BITS
-    p += (((bit << PROBABILITY_BITS) - p) * int(reciprocals[index(count)])) >> 16
-    return (p << COUNT_BITS) | (count + (count < limit))
-
-
-@kernel
 def learn(counters: Counters, i: int, bit: int, limit: int, reciprocals: npt.NDArray[np.int32]) -> None:
-    """Move counter `i` towards `bit`."""
-    counters[index(i)] = moved(int(counters[index(i)]), bit, limit, reciprocals)
+    """Move counter `i` towards `bit`; `limit` (at most 1023) bounds its count."""
+    counter = int(counters[index(i)])
+    count = counter & COUNT_MASK
+    p = counter >> COUNT_BITS
+    p += (((bit << PROBABILITY_BITS) - p) * int(reciprocals[index(count)])) >> 16
+    counters[index(i)] = (p << COUNT_BITS) | (count + (count < limit))
 
 
 def packed(numerator: int, denominator: int, count: int) -> int:

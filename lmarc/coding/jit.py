@@ -27,10 +27,21 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
 
 
 def kernel(function: F) -> F:
-    """Compile `function` on its first call, without the GIL, and keep the machine code on disk.
+    """Compile `function` on its first call, without the GIL. A kernel may not allocate.
 
-    A kernel may not allocate. With `NUMBA_DISABLE_JIT=1` the function itself comes back: that is the
-    reference meaning. Where no directory for machine code can be written, every process compiles anew.
+    Its machine code becomes part of the kernels that call it. With `NUMBA_DISABLE_JIT=1` the function itself comes
+    back: that is the reference meaning.
+    """
+    compiled: F = numba.njit(**_OPTIONS)(function)
+    return compiled
+
+
+def entry(function: F) -> F:
+    """A kernel whose machine code is kept on disk, with that of all kernels it calls.
+
+    Numba compiles it again when its own file or what it closes over has changed. So one that takes anything from
+    another file closes over `sources_stamp()`. (Were the kernels it calls kept too, old ones would get into new ones.)
+    Where no directory for machine code can be written, every process compiles anew.
     """
     try:
         compiled: F = numba.njit(cache=True, **_OPTIONS)(function)
@@ -40,12 +51,7 @@ def kernel(function: F) -> F:
 
 
 def sources_stamp() -> int:
-    """A number that changes with any source file of this package.
-
-    numba's disk cache looks only at the file of the kernel it caches, not at the helpers inlined into it,
-    but values a kernel closes over are part of the cache's key. A kernel that closes over this number is
-    compiled again whenever any helper changed.
-    """
+    """A number that changes with any source file of this package, for `entry`."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())

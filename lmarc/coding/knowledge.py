@@ -28,6 +28,7 @@ COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 160, 256, 512)
 MOST_COUNTED = 1023
 
 WHOLE, FIRST_NIBBLE = -2, -1
+NOTHING_KNOWN = -1
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -62,7 +63,9 @@ def recall(
     steps: Bytes,
     trained_states: Bytes,
 ) -> int:
-    """Put what is known of `key` into the histories of a slot that was just taken; returns whether anything is.
+    """Put what is known of `key` into the histories of a slot that was just taken.
+
+    Returns the likeliest leaf, of equal ones the lowest; NOTHING_KNOWN if there is no entry.
 
     `part` says how symbols become leaves of the nibble's tree: WHOLE, they are nibbles; FIRST_NIBBLE, by the high
     nibble of bytes; else by the low nibble of those bytes whose high nibble is `part`.
@@ -71,6 +74,12 @@ def recall(
     used = wide(known[index(base + USED)])
     low = key & 0xFF
     high = (key >> 8) & 0xF
+    # Most keys have no entry, and whole vectors of checks say so soonest.
+    same = 0
+    for i in range(ENTRIES):
+        same |= wide(known[index(base + i)] == low)
+    if same == 0:
+        return NOTHING_KNOWN
     found = 0
     for i in range(base, base + used):
         if int(known[index(i)]) != low:
@@ -91,7 +100,11 @@ def recall(
             found = 1
         leaves[index(16 + (leaf & 15))] += counts[index(entry & 15)]
     if found == 0:
-        return 0
+        return NOTHING_KNOWN
+    likeliest = 16
+    for k in range(17, 32):
+        if leaves[index(k)] > leaves[index(likeliest)]:
+            likeliest = k
     for node in range(15, 0, -1):
         zeros = leaves[index(2 * node)]
         ones = leaves[index(2 * node + 1)]
@@ -99,4 +112,4 @@ def recall(
         if zeros + ones > 0:
             pair = int(steps[index(min(zeros, MOST_COUNTED))]) + int(steps[index(1024 + min(ones, MOST_COUNTED))])
             slots[index(slot + node)] = trained_states[index(pair)]
-    return 1
+    return likeliest - 16

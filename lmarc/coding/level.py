@@ -15,6 +15,8 @@ _LANES = 16
 class Level:
     """What a level consists of. `sets` are the numbers of weight vectors in each set of the mixer.
 
+    A context's knowledge is asked while one in `patience` of its guesses is right.
+
     The sets are chosen by: the bits of the byte so far; what the match model expects and how many contexts are known;
     classes of the last two bytes and bit position; and at level 2 how many orders are known, the last byte or sample
     position, and what `special.selector` says.
@@ -25,6 +27,7 @@ class Level:
     special: bool
     sets: tuple[int, ...]
     most_slot_bits: int
+    patience: int
 
     @property
     def match_inputs(self) -> int:
@@ -59,6 +62,6 @@ class Level:
 
 _BASIC_SETS = (256, _SITUATIONS * 8, CLASSES * CLASSES * 8)
 
-BALANCED = Level(1, contexts.BASIC, False, _BASIC_SETS, 24)
-BEST = Level(2, contexts.ALL, True, (*_BASIC_SETS, 4 * 36 * 8, 4 * 256, 4 * 256), 26)
+BALANCED = Level(1, contexts.BASIC, False, _BASIC_SETS, 24, 8)
+BEST = Level(2, contexts.ALL, True, (*_BASIC_SETS, 4 * 36 * 8, 4 * 256, 4 * 256), 26, 32)
 LEVELS = {1: BALANCED, 2: BEST}

@@ -1,7 +1,7 @@
 """The match model: find the last place with the same bytes before it, and expect what came after it.
 
 Two searches run side by side, one for long matches and one for short ones. The state of each is row `which`
-of an int64 array of shape (MATCHES, FIELDS). Whether an expected bit can be trusted is learned by counters
+of an int64 array of MATCHES * FIELDS. Whether an expected bit can be trusted is learned by counters
 in two ways: by the length of the match and its latest misses, and by length, byte and bit position.
 Source of the idea: Mahoney's paq ("MatchModel").
 """
@@ -19,7 +19,6 @@ MATCHES = 2
 LONG, SHORT = 0, 1
 LONG_LEAST = 16
 SHORT_LEAST = 5
-LONG_HASHED = 12
 
 BUCKETS = 64
 LENGTH_COUNTERS = MATCHES * BUCKETS * 16
@@ -30,8 +29,8 @@ LENGTH = 1  # bytes that matched in a row, 0 just after a miss
 MISSES = 2  # the last 16 bytes since the match was found, newest lowest, 1 for a wrong expectation
 EXPECTED = 3  # 256 + the expected byte, 0 without a match
 BUCKET = 4  # `bucket` of the length
-BY_LENGTH = 5  # the counters asked for the current bit, -1 if none were
-BY_BYTE = 6
+BY_LENGTH = 5  # the counter of the length
+BY_BYTE = 6  # the first of the counters of the byte, one for each bit
 FIELDS = 7
 
 _LONGEST = 65535
@@ -64,84 +63,107 @@ def _in_common(text: Bytes, a: int, b: int) -> int:
 
 
 @kernel
-def seek(matches: Ints, which: int, text: Bytes, end: int, least: int, places: Places, hashed: int) -> None:
-    """Unless the match is already sure, look for a longer one for the bytes before `end`; note the place.
+def place(places: Places, hashed: int, byte: int) -> int:
+    """Where in `places` bytes are noted, from the hash of all but the last half of the last one, `byte`.
 
-    `places` remembers, per hash of the last bytes, the position after them, in 24 bits below eight of the hash; its
-    length is a power of two.
+    So the cache line can be asked for half a byte ahead.
     """
-    i = hashed & (len(places) - 1)
+    return ((hashed << 4) | (byte & 15)) & (len(places) - 1)
+
+
+@kernel
+def look_up(places: Places, hashed: int, byte: int, end: int) -> int:
+    """Note position `end` for the bytes before it; returns what was noted for such bytes last, 0 if nothing was.
+
+    A note is a position in 24 bits below eight of the hash; the length of `places` is a power of two.
+    """
+    i = index(place(places, hashed, byte))
     mark = (hashed >> 24) << 24
-    noted = wide(places[index(i)])
-    candidate = noted & (MOST_PLACES - 1)
-    if noted - candidate == mark and candidate > 0 and matches[which, LENGTH] < least:
+    noted = wide(places[i])
+    places[i] = mark | end
+    return (noted & (MOST_PLACES - 1)) * wide(noted & ~(MOST_PLACES - 1) == mark)
+
+
+@kernel
+def seek(matches: Ints, which: int, text: Bytes, end: int, least: int, candidate: int) -> None:
+    """Unless the match is already sure, take the candidate that `look_up` returned if more of the bytes agree."""
+    own = which * FIELDS
+    if candidate > 0 and matches[index(own + LENGTH)] < least:
         length = _in_common(text, candidate, end)
-        if length >= least and length > matches[which, LENGTH]:
-            matches[which, POINTER] = candidate
-            matches[which, LENGTH] = length
-            matches[which, MISSES] = 0
-    places[index(i)] = mark | end
+        if length >= least and length > matches[index(own + LENGTH)]:
+            matches[index(own + POINTER)] = candidate
+            matches[index(own + LENGTH)] = length
+            matches[index(own + MISSES)] = 0
 
 
 @kernel
-def expect(matches: Ints, which: int, text: Bytes) -> None:
-    """Look up what the match expects next."""
-    matches[which, EXPECTED] = 0
-    if matches[which, POINTER] > 0:
-        matches[which, EXPECTED] = 256 + int(text[matches[which, POINTER]])
-        matches[which, BUCKET] = bucket(matches[which, LENGTH])
+def expect(matches: Ints, which: int, text: Bytes) -> int:
+    """Look up what the match expects next, and choose its counters; returns 256 + that byte, 0 without a match."""
+    own = which * FIELDS
+    expected = 0
+    pointer = matches[index(own + POINTER)]
+    if pointer > 0:
+        byte = wide(text[index(pointer)])
+        expected = 256 + byte
+        scaled = bucket(matches[index(own + LENGTH)])
+        matches[index(own + BUCKET)] = scaled
+        matches[index(own + BY_LENGTH)] = (which * BUCKETS + scaled) * 16 + (matches[index(own + MISSES)] & 15)
+        matches[index(own + BY_BYTE)] = ((which * (BUCKETS // 8) + (scaled >> 3)) * 256 + byte) * 8
+    matches[index(own + EXPECTED)] = expected
+    return expected
 
 
 @kernel
-def choose(matches: Ints, which: int, node: int, step: int) -> int:
-    """Choose the counters for the bit at `step` (0 to 7) after the bits of `node`, a 1 and the bits so far.
+def speaks(matches: Ints, which: int, node: int, step: int) -> bool:
+    """Whether a match expects a bit at `step` (0 to 7) after the bits of `node`, a 1 and the bits so far."""
+    return bool(matches[index(which * FIELDS + EXPECTED)] >> (8 - step) == node)
 
-    Returns the expected bit, or -1 when the match expects nothing or has been wrong within this byte.
-    """
-    matches[which, BY_LENGTH] = -1
-    if matches[which, EXPECTED] >> (8 - step) != node:
-        return -1
-    matches[which, BY_LENGTH] = (which * BUCKETS + matches[which, BUCKET]) * 16 + (matches[which, MISSES] & 15)
-    group = which * (BUCKETS // 8) + (matches[which, BUCKET] >> 3)
-    matches[which, BY_BYTE] = (group * 256 + (matches[which, EXPECTED] & 255)) * 8 + step
-    return int((matches[which, EXPECTED] >> (7 - step)) & 1)
+
+@kernel
+def expected_bit(matches: Ints, which: int, step: int) -> int:
+    """The bit that a match expects at `step` if it speaks."""
+    return int((matches[index(which * FIELDS + EXPECTED)] >> (7 - step)) & 1)
 
 
 @kernel
 def correct(
     matches: Ints,
     which: int,
+    node: int,
     step: int,
     bit: int,
     by_length: Counters,
     by_byte: Counters,
     reciprocals: npt.NDArray[np.int32],
 ) -> None:
-    """Tell the counters that were asked whether the expected bit came."""
-    if matches[which, BY_LENGTH] < 0:
+    """Tell the counters of a match that spoke whether the expected bit came."""
+    own = which * FIELDS
+    if not speaks(matches, which, node, step):
         return
-    right = 1 - (((matches[which, EXPECTED] >> (7 - step)) & 1) ^ bit)
-    learn(by_length, matches[which, BY_LENGTH], right, COUNT_MASK, reciprocals)
-    learn(by_byte, matches[which, BY_BYTE], right, COUNT_MASK, reciprocals)
+    right = 1 - (expected_bit(matches, which, step) ^ bit)
+    learn(by_length, matches[index(own + BY_LENGTH)], right, COUNT_MASK, reciprocals)
+    learn(by_byte, matches[index(own + BY_BYTE)] + step, right, COUNT_MASK, reciprocals)
 
 
 @kernel
 def follow(matches: Ints, which: int, byte: int) -> None:
     """Compare the expectation with `byte`, which came, and step on; too many misses end the match."""
-    if matches[which, POINTER] == 0:
+    own = which * FIELDS
+    if matches[index(own + POINTER)] == 0:
         return
-    matches[which, POINTER] += 1
-    matches[which, MISSES] = (matches[which, MISSES] << 1) & 0xFFFF
-    if matches[which, EXPECTED] == 256 + byte:
-        matches[which, LENGTH] = min(matches[which, LENGTH] + 1, _LONGEST)
-        return
-    matches[which, LENGTH] = 0
-    matches[which, MISSES] += 1
-    misses = 0
-    for i in range(16):
-        misses += (matches[which, MISSES] >> i) & 1
-    if misses > _MOST_MISSES:
-        matches[which, POINTER] = 0
+    matches[index(own + POINTER)] += 1
+    missed = matches[index(own + EXPECTED)] != 256 + byte
+    misses = ((matches[index(own + MISSES)] << 1) & 0xFFFF) + wide(missed)
+    matches[index(own + MISSES)] = misses
+    length = min(matches[index(own + LENGTH)] + 1, _LONGEST)
+    if missed:
+        length = 0
+        ones = 0
+        for i in range(16):
+            ones += (misses >> i) & 1
+        if ones > _MOST_MISSES:
+            matches[index(own + POINTER)] = 0
+    matches[index(own + LENGTH)] = length
 
 
 def fresh_by_length() -> Counters:

@@ -50,9 +50,9 @@ def dot3(weights: Ints32, chosen: Ints, first: int, inputs: Ints32, start: int, 
 
 
 @kernel
-def _step(logit: int, bit: int, rate: int, squash: Ints32) -> np.int32:
-    """Error times rate, in 32 bits."""
-    return np.int32((((bit << PROBABILITY_BITS) - wide(squash[index(logit + 2048)])) * rate) >> 12)
+def scaled_error(logit: int, bit: int, rate: int, squash: Ints32) -> int:
+    """How far a mixed logit was from the bit, in units of 2^-22, times `rate` (1 to 255) / 2^12."""
+    return ((bit << PROBABILITY_BITS) - wide(squash[index(logit + 2048)])) * rate >> 12
 
 
 @kernel
@@ -63,22 +63,14 @@ def _moved(weight: np.int32, logit: np.int32, step: np.int32) -> np.int32:
 
 @kernel
 def train3(
-    weights: Ints32,
-    chosen: Ints,
-    first: int,
-    inputs: Ints32,
-    start: int,
-    count: int,
-    mixed: Ints,
-    bit: int,
-    rate: int,
-    squash: Ints32,
+    weights: Ints32, chosen: Ints, first: int, inputs: Ints32, start: int, count: int, errors: Ints, group: int
 ) -> None:
-    """Move three vectors so that the logit of each would have been closer to `bit`; `rate` is 1 to 255."""
+    """Move three vectors so that the logit of each would have been closer to the bit.
+
+    Their scaled errors are those from `errors[group]`.
+    """
     a, b, c = chosen[index(first)], chosen[index(first + 1)], chosen[index(first + 2)]
-    x = _step(mixed[index(first)], bit, rate, squash)
-    y = _step(mixed[index(first + 1)], bit, rate, squash)
-    z = _step(mixed[index(first + 2)], bit, rate, squash)
+    x, y, z = np.int32(errors[index(group)]), np.int32(errors[index(group + 1)]), np.int32(errors[index(group + 2)])
     for i in range(count):
         logit = np.int32(inputs[index(start + i)])
         weights[index(a + i)] = _moved(np.int32(weights[index(a + i)]), logit, x)

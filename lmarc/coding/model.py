@@ -30,13 +30,13 @@ from lmarc.coding.contexts import (
     NOTHING,
     TEXT,
     advance,
-    hash_of_last,
     hashes,
+    hashes_for_matches,
     mix,
 )
 from lmarc.coding.counters import COUNT_BITS, Counters, learn
 from lmarc.coding.histories import FIRST_TRAINED
-from lmarc.coding.jit import index, kernel, prefetch, sources_stamp, wide
+from lmarc.coding.jit import entry, index, kernel, prefetch, sources_stamp, wide
 from lmarc.coding.level import Level
 from lmarc.coding.match import LONG, MATCHES, SHORT
 from lmarc.coding.memory import (
@@ -45,7 +45,7 @@ from lmarc.coding.memory import (
     Memory,
     Tables,
 )
-from lmarc.coding.mixer import WEIGHT_BITS, WEIGHT_LIMIT, clamp, dot3, train3
+from lmarc.coding.mixer import WEIGHT_BITS, WEIGHT_LIMIT, clamp, dot3, scaled_error, train3
 from lmarc.coding.slots import BUCKET_BYTES, take
 from lmarc.coding.special import advance_special, selector, special_hashes
 from lmarc.coding.tables import ONE, PROBABILITY_BITS, ROUGH_INDEX_BITS, STRETCH_INDEX_BITS
@@ -64,9 +64,12 @@ _SECOND_SHIFT = 20
 _CHANCE_RATE = 8
 _NIBBLE_FACTOR = 0x3D4D51CB
 _SURE_BUCKET = 16
+# Scaled errors of the mixer from minus this to one below it are too small to learn from.
+_SMALL_ERROR = 512
 NO_ROOM = -1
-# Knowledge is asked for a context while it has answered lately, else only now and then.
-_ANSWER, _MOST_WORTH, _LEAST_WORTH, _NOW_AND_THEN = 16, 1024, -64, 15
+# Knowledge is asked for a context while enough of its guesses are right (Level.patience), else only now and then. Only
+# guesses of the low half of a byte count: the high half of letters or digits is too easy.
+_FIRST_WORTH, _MOST_WORTH, _LEAST_WORTH, _NOW_AND_THEN = 256, 1024, -64, 15
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -100,36 +103,33 @@ def _ask_matches(
     situation = 0
     expected = 0
     for which in range(MATCHES - 1, -1, -1):
-        bit = match.choose(matches, which, node, step)
+        own = which * match.FIELDS
         first = 0
         second = 0
-        if bit >= 0:
+        if match.speaks(matches, which, node, step):
+            bit = match.expected_bit(matches, which, step)
             sign = 2 * bit - 1
-            first = sign * _logit_of(by_length, matches[which, match.BY_LENGTH], stretch)
-            second = sign * _logit_of(by_byte, matches[which, match.BY_BYTE], stretch)
-            situation = 1 + 2 * int(matches[which, match.BUCKET]) + bit
-            expected = int(matches[which, match.EXPECTED])
-            if matches[which, match.BUCKET] >= _SURE_BUCKET:
-                expected += 512
+            first = sign * _logit_of(by_length, matches[index(own + match.BY_LENGTH)], stretch)
+            second = sign * _logit_of(by_byte, matches[index(own + match.BY_BYTE)] + step, stretch)
+            bucket = matches[index(own + match.BUCKET)]
+            situation = 1 + 2 * bucket + bit
+            expected = matches[index(own + match.EXPECTED)] + 512 * wide(bucket >= _SURE_BUCKET)
         inputs[index(first_input + 2 * which)] = first
         inputs[index(first_input + 2 * which + 1)] = second
     return situation, expected
 
 
 @kernel
-def _seek_matches(
-    matches: Ints, context: Ints, text: Bytes, end: int, long_places: Places, short_places: Places
-) -> int:
-    """Look for matches and what they expect next; returns that as a context: byte and a class of the length."""
-    if end > 0:
-        match.seek(matches, LONG, text, end, match.LONG_LEAST, long_places, hash_of_last(context, match.LONG_HASHED))
-        match.seek(matches, SHORT, text, end, match.SHORT_LEAST, short_places, hash_of_last(context, match.SHORT_LEAST))
-    expected = 0
+def _seek_matches(matches: Ints, text: Bytes, end: int, long_candidate: int, short_candidate: int) -> int:
+    """Take better matches and what they expect next; returns that as a context: byte and a class of the length."""
+    match.seek(matches, LONG, text, end, match.LONG_LEAST, long_candidate)
+    match.seek(matches, SHORT, text, end, match.SHORT_LEAST, short_candidate)
+    context = 0
     for which in range(MATCHES - 1, -1, -1):
-        match.expect(matches, which, text)
-        if matches[which, match.EXPECTED] > 0:
-            expected = int(matches[which, match.EXPECTED]) + 512 * min(matches[which, match.BUCKET] >> 2, 7)
-    return expected
+        expected = match.expect(matches, which, text)
+        if expected > 0:
+            context = expected + 512 * min(matches[index(which * match.FIELDS + match.BUCKET)] >> 2, 7)
+    return context
 
 
 @kernel
@@ -161,10 +161,12 @@ class Scratch(NamedTuple):
     inputs: Ints32
     chosen: Ints
     mixed: Ints
+    errors: Ints
     leaves: Ints
     worth: Ints
     asked: Ints
     keys: Ints
+    guesses: Ints
 
 
 Kernel = Callable[[Bytes, Bytes, Ints, bool, Bytes, Learned, Memory, Tables, Scratch], int]
@@ -174,7 +176,7 @@ def scratch(level: Level) -> Scratch:
     """Scratch space for one run."""
     return Scratch(
         context=np.zeros(level.state_fields, np.int64),
-        matches=np.zeros((MATCHES, match.FIELDS), np.int64),
+        matches=np.zeros(MATCHES * match.FIELDS, np.int64),
         hashed=np.zeros(level.contexts, np.int64),
         slots=np.zeros(level.contexts, np.int64),
         seen=np.zeros(level.contexts, np.int64),
@@ -182,10 +184,12 @@ def scratch(level: Level) -> Scratch:
         inputs=arrays.zeros(2 * level.inputs, np.int32),
         chosen=np.zeros(2 * len(level.sets), np.int64),
         mixed=np.zeros(2 * len(level.sets), np.int64),
+        errors=np.zeros(len(level.sets), np.int64),
         leaves=np.zeros(32, np.int64),
-        worth=np.zeros(level.contexts, np.int64),
+        worth=np.full(level.contexts, _FIRST_WORTH, np.int64),
         asked=np.zeros(level.contexts, np.int64),
         keys=np.zeros(level.contexts, np.int64),
+        guesses=np.zeros(level.contexts, np.int64),
     )
 
 
@@ -197,9 +201,9 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
     contexts, count, sets, special = level.contexts, level.inputs, len(level.sets), level.special
     match_inputs, order0_input, second_inputs = level.match_inputs, level.order0_input, level.second_inputs
     set1, set2, set3, set4, set5 = (sum(level.sets[:k]) for k in range(1, 6))
-    kinds = KINDS[:contexts]
+    kinds, patience = KINDS[:contexts], level.patience
 
-    @kernel
+    @entry
     def run(
         text: Bytes,
         code: Bytes,
@@ -219,7 +223,8 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
         """
         if stamp < 0:
             return NO_ROOM
-        context, matches, hashed, slots, seen, chances, inputs, chosen, mixed, leaves, worth, asked, keys = scratch
+        context, matches, hashed, slots, seen, chances, inputs, chosen = scratch[:8]
+        mixed, errors, leaves, worth, asked, keys, guesses = scratch[8:]
         histories, order0, by_length, by_byte, weights, finals, order1_map, hashed_map = learned
         table, long_places, short_places, followers = memory
         squash, stretch, rough, reciprocals, class_of, roles, next_state, confidence = tables[:8]
@@ -233,7 +238,7 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
             end = 4
         room = len(code) - 8 * MOST_BYTES_PER_BIT - 4
         segment, start, kind, stride, row = 0, 0, TEXT, 1, 1
-        pick, local = 0, 0
+        pick, local, uncertain, long_hash, short_hash = 0, 0, 0, 0, 0
         if special:
             kind, stride, row = segments[0, 1], segments[0, 2], segments[0, 3]
         for position in range(size):
@@ -250,8 +255,6 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
             rate = _BASE_RATE + _EXTRA_RATE * _HALF_RATE_BYTES // (_HALF_RATE_BYTES + position)
             last4 = context[LAST4]
             last = last4 & 0xFF
-            prefetch(long_places, hash_of_last(context, match.LONG_HASHED) & (len(long_places) - 1))
-            prefetch(short_places, hash_of_last(context, match.SHORT_LEAST) & (len(short_places) - 1))
             hashes(context, position, hashed)
             if special:
                 special_hashes(context, followers, text, start, position, kind, stride, row, hashed)
@@ -264,14 +267,28 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                     hashed[i] *= 1 - ((off >> i) & 1)
             for i in range(contexts):
                 prefetch(table, (hashed[i] & buckets) * BUCKET_BYTES)
+            long_candidate = match.look_up(long_places, long_hash, last, position)
+            short_candidate = match.look_up(short_places, short_hash, last, position)
+            prefetch(text, max(long_candidate - 1, 0))
+            prefetch(text, max(short_candidate - 1, 0))
+            # The last bit of the byte before is learned while memory answers.
+            if uncertain != 0:
+                for k in range(0, sets, 3):
+                    train3(weights, chosen, sets + k, inputs, count, count, errors, k)
             pair = (wide(class_of[last]) * CLASSES + wide(class_of[(last4 >> 8) & 0xFF])) * 8
+            expected = _seek_matches(matches, text, position, long_candidate, short_candidate)
+            hashed[EXPECTED] = mix(mix(expected, last), 0x7654321)
+            if off != 0:
+                hashed[EXPECTED] *= 1 - ((off >> EXPECTED) & 1)
             node = 1
             for half in range(2):
+                if half:
+                    long_hash, short_hash = hashes_for_matches(context, node)
+                    prefetch(long_places, match.place(long_places, long_hash, 0))
+                    prefetch(short_places, match.place(short_places, short_hash, 0))
                 offset = half * node * _NIBBLE_FACTOR
                 unknown = 0
                 for i in range(contexts):
-                    if i == EXPECTED and half == 0:
-                        continue
                     key = (hashed[i] + offset) & 0xFFFFFFFF
                     slot = take(table, (key & buckets) * BUCKET_BYTES, max(key >> 24, 1), confidence)
                     if slot < 0:
@@ -285,22 +302,14 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                             keys[unknown] = key
                             unknown += 1
                     slots[i] = slot
-                if half == 0:
-                    # What matches expect is looked for while the slots of the other contexts are on their way.
-                    expected = _seek_matches(matches, context, text, position, long_places, short_places)
-                    hashed[EXPECTED] = mix(mix(expected, last), 0x7654321)
-                    if off != 0:
-                        hashed[EXPECTED] *= 1 - ((off >> EXPECTED) & 1)
-                    key = hashed[EXPECTED]
-                    slot = take(table, (key & buckets) * BUCKET_BYTES, max(key >> 24, 1), confidence)
-                    slots[EXPECTED] = max(slot, ~slot)
                 for j in range(unknown):
                     i = asked[j]
                     part = knowledge.WHOLE
                     if kinds[i] == BY_BYTE:
                         part = node & 15 if half else knowledge.FIRST_NIBBLE
-                    hit = knowledge.recall(known, keys[j], part, table, slots[i], leaves, counts, steps, trained_states)
-                    worth[i] = min(max(worth[i] + _ANSWER * hit - 1, _LEAST_WORTH), _MOST_WORTH)
+                    guesses[j] = knowledge.recall(
+                        known, keys[j], part, table, slots[i], leaves, counts, steps, trained_states
+                    )
                 for step in range(4 * half, 4 * half + 4):
                     half_node = node
                     if step == 3:
@@ -319,6 +328,8 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                         matches, by_length, by_byte, stretch, node, step, inputs, fresh + match_inputs
                     )
                     inputs[index(fresh + order0_input)] = _logit_of(order0, node, stretch)
+                    hashed_row = _map_row(last4 & 0xFFFF, expected, node, rows) * apm.NODES
+                    prefetch(hashed_map, hashed_row)
                     nonempty = 0
                     for i in range(contexts):
                         history = wide(table[index(slots[i] + half_node)])
@@ -328,8 +339,6 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                         inputs[index(fresh + i)] = rough[index(wide(chance) >> _ROUGH_SHIFT)]
                         inputs[index(fresh + second_inputs + i)] = (chance - _HALF) >> _SECOND_SHIFT
                         nonempty += history != 0
-                    hashed_row = _map_row(last4 & 0xFFFF, expected, node, rows) * apm.NODES
-                    prefetch(hashed_map, hashed_row)
                     chosen[index(now + 0)] = node * count
                     chosen[index(now + 1)] = (set1 + situation * 8 + nonempty * 7 // contexts) * count
                     chosen[index(now + 2)] = (set2 + pair + step) * count
@@ -340,8 +349,9 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                         chosen[index(now + 5)] = (set5 + kind * 256 + pick) * count
                     # Only now does the mixer learn the bit before: the inputs just written need some time until a
                     # vector of them can be read.
-                    for k in range(0, sets, 3):
-                        train3(weights, chosen, sets - now + k, inputs, count - fresh, count, mixed, bit, rate, squash)
+                    if uncertain != 0 and step > 0:
+                        for k in range(0, sets, 3):
+                            train3(weights, chosen, sets - now + k, inputs, count - fresh, count, errors, k)
                     for k in range(0, sets, 3):
                         dot3(weights, chosen, now + k, inputs, fresh, count, mixed)
                     final_row = situation * sets
@@ -365,12 +375,16 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                     if special:
                         apm.correct(order1_map, order1_row, logit, bit, reciprocals)
                     apm.correct(hashed_map, hashed_row, logit, bit, reciprocals)
+                    uncertain = 0
+                    for k in range(sets):
+                        errors[k] = scaled_error(mixed[index(now + k)], bit, rate, squash)
+                        uncertain |= (errors[k] + _SMALL_ERROR) & (-2 * _SMALL_ERROR)
                     error = (((bit << PROBABILITY_BITS) - p) * _FINAL_RATE) >> 4
                     for k in range(sets):
                         final = wide(finals[index(final_row + k)]) + ((mixed[index(now + k)] * error) >> 10)
                         finals[index(final_row + k)] = min(max(final, -WEIGHT_LIMIT), WEIGHT_LIMIT)
                     for which in range(MATCHES):
-                        match.correct(matches, which, step, bit, by_length, by_byte, reciprocals)
+                        match.correct(matches, which, node, step, bit, by_length, by_byte, reciprocals)
                     target = np.int32(bit << _CHANCE_BITS)
                     for i in range(contexts):
                         chances[i] += np.int32(np.int32(target - chances[i]) >> _CHANCE_RATE)
@@ -381,6 +395,9 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                         table[index(slots[i] + half_node)] = next_state[index(following + (history & 255))]
                     learn(order0, node, bit, COUNTER_LIMIT, reciprocals)
                     node = 2 * node + bit
+            for j in range(unknown):
+                gained = patience * wide(guesses[j] == node & 15) - 1
+                worth[asked[j]] = min(max(worth[asked[j]] + gained, _LEAST_WORTH), _MOST_WORTH)
             text[index(position)] = node & 0xFF
             for which in range(MATCHES):
                 match.follow(matches, which, node & 0xFF)

@@ -17,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lmarc.coding.contexts import BINARY, RASTER, SAMPLES, TEXT
-from lmarc.coding.jit import index, kernel, wide
+from lmarc.coding.jit import entry, index, wide
 
 MOST_SEGMENTS = 255
 MOST_STRIDE = 64
 MOST_ROW = 65535
 
 _BLOCK = 4096
-_LEAST_BINARY = 2 * _BLOCK
+#: Shorter runs are as those around them, and shorter pieces are not tried: that costs more time than it gains.
+_LEAST_BINARY = 8 * _BLOCK
 _PIECE = 1 << 18
 _SAMPLE = 24 << 10
 _TRIAL = 16 << 10
@@ -190,10 +191,12 @@ def _candidates(piece: Bytes) -> list[Segment]:
     out = [Segment(0, BINARY, branches=_has_branches(piece))]
     middle = max(len(piece) // 2 - _SAMPLE // 2, 0)
     sample = piece[middle : middle + _SAMPLE]
-    if len(sample) < 1024:
+    if len(piece) < _LEAST_BINARY:
         return out
     costs = np.zeros(min(_MOST_LAG, len(sample) // 2) + 1, np.int64)
     _lag_costs(sample, _log_table(), costs)
+    if costs[1:].min() * 4 > np.median(costs[1:]) * 3:
+        return out
     stride = min(_STRIDES, key=lambda lag: costs[lag])
     row = int(np.argmin(costs[9:])) + 9
     if costs[row] * 50 >= costs[stride] * 49:
@@ -213,13 +216,13 @@ def _log_table() -> npt.NDArray[np.int64]:
     return logs
 
 
-@kernel
+@entry
 def _lag_costs(sample: Bytes, logs: npt.NDArray[np.int64], costs: npt.NDArray[np.int64]) -> None:
-    """What the differences at each distance would cost, over the second half of the sample."""
+    """What the differences at each distance would cost, over every third byte of the second half of the sample."""
     first = len(sample) // 2
     for lag in range(1, len(costs)):
         total = 0
-        for i in range(first, len(sample)):
+        for i in range(first, len(sample), 3):
             total += logs[index((wide(sample[index(i)]) - wide(sample[index(i - lag)])) & 255)]
         costs[index(lag)] = total
 

@@ -138,13 +138,14 @@ class Level(NamedTuple):
     length: int
     vectors: tuple[int, ...]
     slot_bits: int
+    right: int  # R
     kept: str  # section 5, column K
     offset: int
 
 
 LEVELS = {
-    1: Level(9, 23, 32, (256, 1032, 1152), 24, "NNBBBBN--", 25600000),
-    2: Level(20, 45, 48, (256, 1032, 1152, 1152, 1024, 1024), 26, "NNBBBBN---BB--------", 27112012),
+    1: Level(9, 23, 32, (256, 1032, 1152), 24, 8, "NNBBBBN--", 25600000),
+    2: Level(20, 45, 48, (256, 1032, 1152, 1152, 1024, 1024), 26, 32, "NNBBBBN---BB--------", 27112012),
 }
 
 
@@ -272,6 +273,7 @@ def restore_branches(u: bytearray) -> None:
 class Past:
     def __init__(self) -> None:
         self.t = bytearray()
+        self.hashes = 0, 0
         self.last4 = self.before4 = self.before8 = self.shape = 0
         self.word = self.previous = self.previous2 = 0
         self.line = self.line_above = self.above = 0
@@ -286,6 +288,8 @@ class Past:
 
     def take(self, c: int) -> None:
         self.t.append(c)
+        short = mix(self.last4, 16 + (c >> 4))
+        self.hashes = mix(mix(short, self.before4), self.before8), short
         pair = self.last4 & 0xFFFF
         self.before8 = (self.before8 << 8 & M32) | self.before4 >> 24
         self.before4 = (self.before4 << 8 & M32) | self.last4 >> 24
@@ -487,7 +491,7 @@ class Slots:
 
 
 def leaves_of(kept: str, key: int, half: int, node: int) -> list[int] | None:
-    """The sums of the counts, or nothing if it is no hit."""
+    """The sums of the counts, or nothing if no entry counts."""
     file, bucket, entries = state_file(), (key * 400000) >> 32, 400000 * 21
     leaves = [0] * 16
     hit = False
@@ -524,7 +528,7 @@ class Search:
 
     def seek(self, t: bytearray, g: int) -> None:
         i = len(t)
-        s = g % len(self.place)
+        s = (g * 16 + (t[-1] & 15 if t else 0)) % len(self.place)
         q, mark = self.place[s] & 0xFFFFFF, g & 0xFF000000
         if q > 0 and self.place[s] - q == mark and self.length < self.least:
             n = 0
@@ -608,16 +612,17 @@ class Model:
         self.slots = Slots(clamp(bits + 8, 16, self.sizes.slot_bits))
         self.searches = [Search(number, 1 << clamp(bits, 10, 20), self.arrays) for number in (0, 1)]
         self.past = Past()
-        self.trust = [0] * self.sizes.contexts
+        self.trust = [256] * self.sizes.contexts
+        self.guesses: dict[int, int | None] = {}
         self.hashes: list[int] = []
         self.taken: list[tuple[int, bool]] = []
 
     def match(self) -> int:
         """Searches; returns `expected`."""
         past, expected = self.past, 0
-        if past.t:
-            self.searches[0].seek(past.t, mix(mix(past.last4, past.before4), past.before8))
-            self.searches[1].seek(past.t, mix(past.last4, past.before4 & 0xFF))
+        long, short = past.hashes
+        self.searches[0].seek(past.t, long)
+        self.searches[1].seek(past.t, short)
         for search in reversed(self.searches):
             search.expect(past.t)
             if search.pointer > 0:
@@ -626,11 +631,9 @@ class Model:
 
     def take_slots(self, half: int, node: int) -> None:
         if half == 0:
-            self.taken = [self.slots.take(h) for j, h in enumerate(self.hashes) if j != 8]
             self.hashes[8] = mix(mix(self.match(), self.past.last4 & 255), 0x7654321)
-            self.taken.insert(8, self.slots.take(self.hashes[8]))
-        else:
-            self.taken = [self.slots.take((h + node * 0x3D4D51CB) & M32) for h in self.hashes]
+        self.taken = [self.slots.take((h + half * node * 0x3D4D51CB) & M32) for h in self.hashes]
+        self.guesses = {}
         for j, (slot, missing) in enumerate(self.taken):
             kept = self.sizes.kept[j]
             if kept == "-" or not missing or not (self.trust[j] >= 0 or len(self.past.t) % 16 == 0):
@@ -639,7 +642,7 @@ class Model:
             leaves = leaves_of(kept, key, half, node)
             if leaves is not None:
                 recall(self.slots, slot, leaves)
-            self.trust[j] = clamp(self.trust[j] + (0 if leaves is None else 16) - 1, -64, 1024)
+            self.guesses[j] = None if leaves is None else leaves.index(max(leaves))
 
     def decode_byte(self, segment: Segment) -> None:
         around = Around(self.past, segment)
@@ -652,6 +655,8 @@ class Model:
             y = self.decode_bit(segment, around, node, part, step)
             node, part = 2 * node + y, 2 * part + y
         c = node & 255
+        for j, guess in self.guesses.items():
+            self.trust[j] = clamp(self.trust[j] + (self.sizes.right if guess == c & 15 else 0) - 1, -64, 1024)
         for search in self.searches:
             search.follow(c)
         self.past.take(c)
@@ -724,11 +729,12 @@ class Model:
             arrays.chance[j][h] = q + (((y << 30) - q) >> 8)
             self.slots.bytes[cells[j]] = NEXT[h][y]
         learn(order0, node, y, 255)
-        rate = 14 + 64 * 8192 // (8192 + len(past.t) + step // 7)
-        for row, x in zip(chosen, m, strict=True):
-            s = (((y << 22) - SQUASH[x + 2048]) * rate) >> 12
-            for j, value in enumerate(inputs):
-                row[j] = clamp(row[j] + ((value * s) >> 4), -(1 << 28), 1 << 28)
+        rate = 14 + 64 * 8192 // (8192 + len(past.t))
+        errors = [(((y << 22) - SQUASH[x + 2048]) * rate) >> 12 for x in m]
+        if not all(-512 <= e < 512 for e in errors):
+            for row, e in zip(chosen, errors, strict=True):
+                for j, value in enumerate(inputs):
+                    row[j] = clamp(row[j] + ((value * e) >> 4), -(1 << 28), 1 << 28)
         return y
 
 
