@@ -43,8 +43,8 @@ _QUICK = {"level": 5, "distant": True}
 _ENOUGH = 0.02
 _SAMPLE = 32 << 10
 # zstd at its best takes a quarter of cm's time, so it is spared when cm has made less than a part of what a worse one
-# makes. Of the data tried that cm does not make far smaller still, the best made at least 0.7 of the quick one's, and at
-# least 0.78 of the closer one's.
+# makes. Of the data tried that cm does not make far smaller still, the best made at least 0.7 of what the quick one
+# did, and at least 0.77 of what the closer one did.
 _SURE = 2 / 3
 _CLOSER = {"level": 12, "distant": True}
 _SURE_OF_CLOSER = 3 / 4
@@ -69,10 +69,12 @@ class ChunkCoder:
         self._params = params
         self._zstd = registry.codec("zstd")
         used: dict[str, Mapping[str, Any]] = {"store": {}, "zstd": {}, backend: params}
-        self._fallback: CodecBackend | None = None
-        if backend not in BUILT_IN:
-            used["cm"] = {}
-            self._fallback = registry.codec("cm")
+        # cm is what a plugin that fails on a chunk is replaced by.
+        self._cm: CodecBackend | None = None
+        if backend == "cm" or backend not in BUILT_IN:
+            used.setdefault("cm", {})
+            self._cm = registry.codec("cm")
+        self._cm_params = used.get("cm", {})
         self._refs = {name: _reference(registry.codec(name), used[name]) for name in used}
 
     def backends(self, used: set[str] | None = None) -> list[BackendRef]:
@@ -95,32 +97,32 @@ class ChunkCoder:
     def _try(self, data: bytes) -> tuple[str, bytes]:
         if self._name == "store":
             return "store", data
-        if self._name == "cm":
-            return self._model(data)
-        try:
-            return self._name, self._codec.compress(data, self._params)
-        except BackendError:
-            if self._fallback is None:
-                raise
-            return "cm", self._fallback.compress(data, {})
+        if self._name != "cm":
+            try:
+                return self._name, self._codec.compress(data, self._params)
+            except BackendError:
+                if self._cm is None:
+                    raise
+        assert self._cm is not None
+        return self._model(self._cm, data)
 
-    def _model(self, data: bytes) -> tuple[str, bytes]:
+    def _model(self, cm: CodecBackend, data: bytes) -> tuple[str, bytes]:
         """The chunk by cm, or by zstd at its best where that is smaller, or where cm need not be tried."""
         quick = len(self._zstd.compress(data, _QUICK))
-        coded = self._codec.compress(data, self._params) if self._is_worth_modelling(data, quick) else data
+        coded = cm.compress(data, self._cm_params) if self._is_worth_modelling(cm, data, quick) else data
         if len(coded) > quick * _SURE and len(coded) > len(self._zstd.compress(data, _CLOSER)) * _SURE_OF_CLOSER:
             best = self._zstd.compress(data, _BEST)
             if len(best) < len(coded):
                 return "zstd", best
         return "cm", coded
 
-    def _is_worth_modelling(self, data: bytes, quick: int) -> bool:
+    def _is_worth_modelling(self, cm: CodecBackend, data: bytes, quick: int) -> bool:
         """Whether cm can be expected to save anything: zstd does, or cm does on a sample from the middle."""
         if len(data) <= _SAMPLE or quick < len(data) * (1 - _ENOUGH):
             return True
         middle = len(data) // 2 - _SAMPLE // 2
         sample = data[middle : middle + _SAMPLE]
-        return len(self._codec.compress(sample, self._params)) < _SAMPLE * (1 - _ENOUGH)
+        return len(cm.compress(sample, self._cm_params)) < _SAMPLE * (1 - _ENOUGH)
 
 
 def _reference(codec: CodecBackend, params: Mapping[str, Any]) -> BackendRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,13 @@ def test_a_plugin_that_fails_while_packing(body: str, place: Place) -> None:
     assert warned(place.run("unpack", "x.lmarc", "-C", "out")) == []
     assert (place.folder / "out" / "a.txt").read_bytes() == TEXT
     assert (place.folder / "out" / "b.bin").read_bytes() == b"\0\1\2\3" * 5000
+
+
+def test_what_replaces_a_plugin_that_fails_is_the_smallest(place: Place) -> None:
+    install(place.plugins, "failing", method("failing", compress="raise RuntimeError('cannot')"))
+    (place.folder / "c.bin").write_bytes(random.Random(1).randbytes(700_000) * 2)
+    done = place.run("pack", "c.bin", "-o", "x.lmarc", "--backend", "failing", "--json")
+    assert done.json["chunks"] == {"zstd": 1}
 
 
 @pytest.mark.parametrize(
