@@ -109,12 +109,15 @@ class ChunkCoder:
     def _model(self, cm: CodecBackend, data: bytes) -> tuple[str, bytes]:
         """The chunk by cm, or by zstd at its best where that is smaller, or where cm need not be tried."""
         quick = len(self._zstd.compress(data, _QUICK))
-        coded = cm.compress(data, self._cm_params) if self._is_worth_modelling(cm, data, quick) else data
-        if len(coded) > quick * _SURE and len(coded) > len(self._zstd.compress(data, _CLOSER)) * _SURE_OF_CLOSER:
-            best = self._zstd.compress(data, _BEST)
-            if len(best) < len(coded):
-                return "zstd", best
-        return "cm", coded
+        tried = self._is_worth_modelling(cm, data, quick)
+        coded = cm.compress(data, self._cm_params) if tried else data
+        if tried and (len(coded) <= quick * _SURE or len(coded) <= self._closer(data) * _SURE_OF_CLOSER):
+            return "cm", coded
+        best = self._zstd.compress(data, _BEST)
+        return ("zstd", best) if len(best) < len(coded) else ("cm", coded)
+
+    def _closer(self, data: bytes) -> int:
+        return len(self._zstd.compress(data, _CLOSER))
 
     def _is_worth_modelling(self, cm: CodecBackend, data: bytes, quick: int) -> bool:
         """Whether cm can be expected to save anything: zstd does, or cm does on a sample from the middle."""

@@ -40,8 +40,8 @@ def entry(function: F) -> F:
     """A kernel whose machine code is kept on disk, with that of all kernels it calls.
 
     Numba compiles it again when its own file or what it closes over has changed. So one that takes anything from
-    another file closes over `sources_stamp()`. (Were the kernels it calls kept too, old ones would get into new ones.)
-    Where no directory for machine code can be written, every process compiles anew.
+    another file than this closes over `sources_stamp()`. (Were the kernels it calls kept too, old ones would get into
+    new ones.) Where no directory for machine code can be written, every process compiles anew.
     """
     try:
         compiled: F = numba.njit(cache=True, **_OPTIONS)(function)

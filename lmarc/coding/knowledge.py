@@ -65,7 +65,7 @@ def recall(
 ) -> int:
     """Put what is known of `key` into the histories of a slot that was just taken.
 
-    Returns the likeliest leaf, of equal ones the lowest; NOTHING_KNOWN if there is no entry.
+    Returns the likeliest leaf, of equal ones the lowest; NOTHING_KNOWN if no entry counts.
 
     `part` says how symbols become leaves of the nibble's tree: WHOLE, they are nibbles; FIRST_NIBBLE, by the high
     nibble of bytes; else by the low nibble of those bytes whose high nibble is `part`.

@@ -1,8 +1,8 @@
 """The match model: find the last place with the same bytes before it, and expect what came after it.
 
-Two searches run side by side, one for long matches and one for short ones. The state of each is row `which`
-of an int64 array of MATCHES * FIELDS. Whether an expected bit can be trusted is learned by counters
-in two ways: by the length of the match and its latest misses, and by length, byte and bit position.
+Two searches run side by side, one for long matches and one for short ones. The state of each is
+the FIELDS places from `which * FIELDS` of one int64 array. Whether an expected bit can be trusted is learned by
+counters in two ways: by the length of the match and its latest misses, and by length, byte and bit position.
 Source of the idea: Mahoney's paq ("MatchModel").
 """
 

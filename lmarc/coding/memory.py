@@ -158,7 +158,7 @@ def fresh_memory(level: Level, size: int) -> Memory:
     n = lengths(level, size)
     return Memory(
         slots=arrays.zeros(1 << n.slots, np.uint8),
-        long_places=np.zeros(1 << n.places, dtype=np.uint32),
-        short_places=np.zeros(1 << n.places, dtype=np.uint32),
+        long_places=arrays.zeros(1 << n.places, np.uint32),
+        short_places=arrays.zeros(1 << n.places, np.uint32),
         followers=np.zeros(65536, dtype=np.uint16),
     )

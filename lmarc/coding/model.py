@@ -75,7 +75,6 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Ints32 = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.int16]
-Places = npt.NDArray[np.uint32]
 
 
 @kernel
@@ -266,7 +265,8 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                 for i in range(contexts):
                     hashed[i] *= 1 - ((off >> i) & 1)
             for i in range(contexts):
-                prefetch(table, (hashed[i] & buckets) * BUCKET_BYTES)
+                if i != EXPECTED:
+                    prefetch(table, (hashed[i] & buckets) * BUCKET_BYTES)
             long_candidate = match.look_up(long_places, long_hash, last, position)
             short_candidate = match.look_up(short_places, short_hash, last, position)
             prefetch(text, max(long_candidate - 1, 0))
@@ -280,6 +280,7 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
             hashed[EXPECTED] = mix(mix(expected, last), 0x7654321)
             if off != 0:
                 hashed[EXPECTED] *= 1 - ((off >> EXPECTED) & 1)
+            prefetch(table, (hashed[EXPECTED] & buckets) * BUCKET_BYTES)
             node = 1
             for half in range(2):
                 if half:

@@ -24,8 +24,8 @@ MOST_STRIDE = 64
 MOST_ROW = 65535
 
 _BLOCK = 4096
-#: Shorter runs are as those around them, and shorter pieces are not tried: that costs more time than it gains.
-_LEAST_BINARY = 8 * _BLOCK
+#: Shorter runs are part of the run before them, and shorter pieces are not tried: that costs more time than it gains.
+_LEAST_RUN = 8 * _BLOCK
 _PIECE = 1 << 18
 _SAMPLE = 24 << 10
 _TRIAL = 16 << 10
@@ -81,7 +81,7 @@ def find(data: Bytes, trial: Trial) -> list[Segment]:
         found.append(segment._replace(length=end - start))
         done = end
     found += _unknown(data[done:], trial)
-    merged, least = _merged(found), _LEAST_BINARY
+    merged, least = _merged(found), _LEAST_RUN
     while len(merged) > MOST_SEGMENTS:
         merged, least = _without_short(merged, least), 2 * least
     return merged
@@ -152,31 +152,31 @@ def _unknown(data: Bytes, trial: Trial) -> Iterator[Segment]:
         guess: Segment | None = None
         for at in range(start, start + length, _PIECE):
             piece = data[at : min(at + _PIECE, start + length)]
-            candidates = _candidates(piece)
-            if guess is None or guess not in candidates:
-                guess = _best(piece, candidates, trial)
+            if guess is None or len(piece) >= _LEAST_RUN:
+                candidates = _candidates(piece)
+                if guess not in candidates:
+                    guess = _best(piece, candidates if guess is None else [*candidates, guess], trial)
             yield guess._replace(length=len(piece))
 
 
 def _text_runs(data: Bytes) -> Iterator[tuple[bool, int, int]]:
-    """Whether it is text, length and start of the runs of blocks that are or are not."""
+    """Whether it is text, length and start of runs of blocks, most of which are or are not."""
     if not len(data):
         return
     starts = np.arange(0, len(data), _BLOCK)
     controls = np.add.reduceat(_is_control()[data].astype(np.int64), starts)
     text = controls * 1000 <= np.diff(np.append(starts, len(data))) * _CONTROL_SHARE
-    runs: list[tuple[bool, int]] = []
+    runs: list[list[bool]] = []
     for is_text, members in groupby(text.tolist()):
-        length = len(list(members)) * _BLOCK
-        # A short run is as those around it.
-        if runs and (length < _LEAST_BINARY or runs[-1][0] == is_text):
-            runs[-1] = (runs[-1][0], runs[-1][1] + length)
+        blocks = list(members)
+        if runs and (len(blocks) * _BLOCK < _LEAST_RUN or runs[-1][0] == is_text):
+            runs[-1] += blocks
         else:
-            runs.append((is_text, length))
+            runs.append(blocks)
     start = 0
-    for is_text, length in runs:
-        length = min(length, len(data) - start)
-        yield is_text, length, start
+    for blocks in runs:
+        length = min(len(blocks) * _BLOCK, len(data) - start)
+        yield 2 * sum(blocks) >= len(blocks), length, start
         start += length
 
 
@@ -189,11 +189,11 @@ def _best(piece: Bytes, candidates: list[Segment], trial: Trial) -> Segment:
 def _candidates(piece: Bytes) -> list[Segment]:
     """What a piece might be, the plainest first."""
     out = [Segment(0, BINARY, branches=_has_branches(piece))]
-    middle = max(len(piece) // 2 - _SAMPLE // 2, 0)
-    sample = piece[middle : middle + _SAMPLE]
-    if len(piece) < _LEAST_BINARY:
+    if len(piece) < _LEAST_RUN:
         return out
-    costs = np.zeros(min(_MOST_LAG, len(sample) // 2) + 1, np.int64)
+    middle = len(piece) // 2 - _SAMPLE // 2
+    sample = piece[middle : middle + _SAMPLE]
+    costs = np.zeros(_MOST_LAG + 1, np.int64)
     _lag_costs(sample, _log_table(), costs)
     if costs[1:].min() * 4 > np.median(costs[1:]) * 3:
         return out

@@ -51,6 +51,21 @@ def test_the_trial_decides_what_records_are() -> None:
     assert {s.kind for s in find(np.frombuffer(inputs.records(60_000), np.uint8), rasters)} == {SAMPLES}
 
 
+def test_the_end_of_a_run_is_as_the_rest() -> None:
+    """Pieces too short to be tried keep what was found before them."""
+    data = np.frombuffer(inputs.records((256 << 10) + 20_000), np.uint8)
+    (segment,) = find(data, lambda sample, segment: -segment.kind)
+    assert segment.kind == SAMPLES
+
+
+def test_of_short_runs_the_majority_decides() -> None:
+    noise = bytes(range(256))
+    mostly_binary = (inputs.prose(4 << 10) + noise * 112) * 20
+    mostly_text = (inputs.prose(28 << 10) + noise * 16) * 20
+    assert [segment.kind for segment in found(mostly_binary)] == [BINARY]
+    assert [segment.kind for segment in found(mostly_text)] == [TEXT]
+
+
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_the_smallest_bitmaps_come_back(width: int) -> None:
     head = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54 + 400 * width, 0, 0, 54, 40, width, 100, 1, 32, 0, 0, 0, 0, 0, 0)
