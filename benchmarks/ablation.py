@@ -26,8 +26,8 @@ _MOST = 250_000
 _NOTHING = np.zeros(0, np.uint8)
 NAMES = (
     "order 2", "order 3", "order 4", "order 6", "word", "word pair", "shape", "column", "expected",
-    "indirect", "order 5", "three words", "bracket", "bracket and word", "field", "field above",
-    "field above and start", "line head and word", "sparse", "number",
+    "indirect", "order 5", "three words", "bracket and word", "field", "field above",
+    "field above and start", "line head and word", "number",
 )  # fmt: skip
 
 

@@ -49,15 +49,15 @@ Ints = npt.NDArray[np.int64]
 # How a context's trained knowledge is kept (knowledge.py): not at all, by nibbles, or by bytes.
 NOTHING, BY_NIBBLE, BY_BYTE = 0, 1, 2
 BASIC = 9
-ALL = 20
+ALL = 18
 EXPECTED = 8
 KINDS = (
     (BY_NIBBLE, BY_NIBBLE, BY_BYTE, BY_BYTE, BY_BYTE, BY_BYTE, BY_NIBBLE, NOTHING, NOTHING)
     + (NOTHING, BY_BYTE, BY_BYTE)
-    + (NOTHING,) * 8
+    + (NOTHING,) * 6
 )
 # Keeps the hashes of different contexts apart.
-SALTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 20, 21, 22, 23, 24, 25, 26, 27)
+SALTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 20, 21, 22, 23, 24, 25)
 SALT_FACTOR = 0x1234567
 
 # What a segment of the content is (segments.py).

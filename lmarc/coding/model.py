@@ -1,6 +1,6 @@
 """The context-mixing model and its coder, as one kernel for each level.
 
-Every byte is eight decisions, most significant bit first. For each, nine or twenty contexts, two matches and an
+Every byte is eight decisions, most significant bit first. For each, nine or eighteen contexts, two matches and an
 order-0 counter say how likely a 1 is; a two-layer mixer weighs them, adaptive maps refine the result, and the
 arithmetic coder codes the bit. Then everything learns from it. A context that is new to the content starts from what
 the training text says of it. spec/CM.md is the complete description.

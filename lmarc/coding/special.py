@@ -140,19 +140,16 @@ def advance_special(state: Ints, followers: Pairs, text: Bytes, end: int, roles:
 
 @kernel
 def _text_hashes(state: Ints, out: Ints) -> None:
-    last4 = state[LAST4]
-    last = last4 & 0xFF
+    last = state[LAST4] & 0xFF
     word = state[WORD]
     bracket = state[index(STACK + state[DEPTH])]
     out[11] = mix(mix(mix(word, state[WORD_BEFORE]), state[WORD_BEFORE2]), last)
-    out[12] = mix(bracket, last4 & 0xFFFF)
-    out[13] = mix(mix(bracket, word), last)
-    out[14] = mix(state[FIELD], state[FIELD_HASH])
-    out[15] = mix(mix(state[FIELD], state[FIELD_ABOVE] & 0xFF), last)
-    out[16] = mix(state[FIELD_ABOVE], state[FIELD_HASH])
-    out[17] = mix(mix(state[LINE_HEAD], word), last)
-    out[18] = last4 & 0xFFFF00
-    out[19] = mix(state[NUMBER], state[SHAPE] & 0xFFFF)
+    out[12] = mix(mix(bracket, word), last)
+    out[13] = mix(state[FIELD], state[FIELD_HASH])
+    out[14] = mix(mix(state[FIELD], state[FIELD_ABOVE] & 0xFF), last)
+    out[15] = mix(state[FIELD_ABOVE], state[FIELD_HASH])
+    out[16] = mix(mix(state[LINE_HEAD], word), last)
+    out[17] = mix(state[NUMBER], state[SHAPE] & 0xFFFF)
 
 
 @kernel
@@ -173,12 +170,10 @@ def _binary_hashes(state: Ints, text: Bytes, start: int, end: int, out: Ints) ->
     out[11] = last4 & 0xFF00
     out[12] = last4 & 0xFFFF00
     out[13] = last4 & 0xFF00FF
-    out[14] = last4 & 0xFFFFFF00
-    out[15] = last4 & 0xFF00FF00
-    out[16] = last4 & 0xF0F0F0F0
-    out[17] = mix(above, place)
-    out[18] = mix(above, (last4 & 0xFF) | _at(text, start, end - 2 * record) << 8)
-    out[19] = mix(last4 & 0xFFFF, place)
+    out[14] = last4 & 0xF0F0F0F0
+    out[15] = mix(above, place)
+    out[16] = mix(above, (last4 & 0xFF) | _at(text, start, end - 2 * record) << 8)
+    out[17] = mix(last4 & 0xFFFF, place)
 
 
 @kernel
@@ -196,13 +191,11 @@ def _raster_hashes(state: Ints, text: Bytes, start: int, end: int, stride: int, 
     before_west, before_north = _at(text, start, end - 1 - stride), _at(text, start, end - 1 - row)
     out[11] = mix(_clipped(west + north - northwest), phase)
     out[12] = mix(_clipped(west + last - before_west), mix(phase, _clipped(north + last - before_north)))
-    out[13] = mix(north << 8 | west, phase)
-    out[14] = mix(west << 8 | last, phase)
-    out[15] = mix(north << 8 | last, phase)
-    out[16] = mix(_clipped(north + last - before_north), phase | northwest << 8)
-    out[17] = mix(_clipped(2 * north - north2), phase | west << 8)
-    out[18] = mix((end - start) % row, north)
-    out[19] = mix((west + north) >> 1, phase | ((last - before_west + 256) >> 2) << 8)
+    out[13] = mix(north << 8 | last, phase)
+    out[14] = mix(_clipped(north + last - before_north), phase | northwest << 8)
+    out[15] = mix(_clipped(2 * north - north2), phase | west << 8)
+    out[16] = mix((end - start) % row, north)
+    out[17] = mix((west + north) >> 1, phase | ((last - before_west + 256) >> 2) << 8)
 
 
 @kernel
@@ -231,17 +224,13 @@ def _samples_hashes(state: Ints, text: Bytes, start: int, end: int, stride: int,
     a, b = _sample(text, start, base - stride), _sample(text, start, base - 2 * stride)
     c = _sample(text, start, base - 3 * stride)
     north, northwest = _sample(text, start, base - row), _sample(text, start, base - row - stride)
-    other, other_before = _sample(text, start, base - 2), _sample(text, start, base - 2 - stride)
-    linear = _expected_part(2 * a - b, low, second)
     out[11] = mix(_expected_part(a, low, second), phase)
-    out[12] = mix(linear, phase)
-    out[13] = mix(_expected_part(3 * a - 3 * b + c, low, second), phase)
-    out[14] = mix(_expected_part(north, low, second), phase)
-    out[15] = mix(_expected_part(a + north - northwest, low, second), phase)
-    out[16] = mix(_expected_part((a + north) >> 1, low, second), phase)
-    out[17] = mix(_expected_part(a + other - other_before, low, second), phase)
-    out[18] = mix(linear, phase | ((a - b) >> 5 & 0xFF) << 8)
-    out[19] = mix((a >> 4) & 0xFFF, phase | half * low << 8)
+    out[12] = mix(_expected_part(3 * a - 3 * b + c, low, second), phase)
+    out[13] = mix(_expected_part(north, low, second), phase)
+    out[14] = mix(_expected_part(a + north - northwest, low, second), phase)
+    out[15] = mix(_expected_part((a + north) >> 1, low, second), phase)
+    out[16] = mix(_expected_part(2 * a - b, low, second), phase | ((a - b) >> 5 & 0xFF) << 8)
+    out[17] = mix((a >> 4) & 0xFFF, phase | half * low << 8)
 
 
 @kernel

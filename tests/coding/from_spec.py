@@ -145,7 +145,7 @@ class Level(NamedTuple):
 
 LEVELS = {
     1: Level(9, 23, 32, (256, 1032, 1152), 24, 8, "NNBBBBN--", 25600000),
-    2: Level(20, 45, 48, (256, 1032, 1152, 1152, 1024, 1024), 26, 32, "NNBBBBN---BB--------", 27112012),
+    2: Level(18, 41, 48, (256, 1032, 1152, 1152, 1024, 1024), 26, 32, "NNBBBBN---BB------", 27112012),
 }
 
 
@@ -374,7 +374,6 @@ class Around:
         d = i - self.half
         self.a, self.b, self.c = (self.sample(d - k * stride) for k in (1, 2, 3))
         self.n, self.nw = self.sample(d - row), self.sample(d - row - stride)
-        self.o, self.ow = self.sample(d - 2), self.sample(d - 2 - stride)
 
     def at(self, q: int) -> int:
         return self.t[q] if self.s <= q < self.i else 0
@@ -394,19 +393,17 @@ def by_kind(past: Past, segment: Segment, around: Around) -> list[int]:
         bracket = past.stack[past.depth]
         return [
             mix(mix(mix(past.word, past.previous), past.previous2), c1),
-            mix(bracket, last4 & 0xFFFF),
             mix(mix(bracket, past.word), c1),
             mix(past.field, past.field_hash),
             mix(mix(past.field, past.field_above & 0xFF), c1),
             mix(past.field_above, past.field_hash),
             mix(mix(past.head, past.word), c1),
-            last4 & 0xFFFF00,
             mix(past.number, past.shape & 0xFFFF),
         ]
     if segment.kind == BINARY:
         r = max(past.record, 1)
         place = mix(i % r, r)
-        masks = 0xFF00, 0xFFFF00, 0xFF00FF, 0xFFFFFF00, 0xFF00FF00, 0xF0F0F0F0
+        masks = 0xFF00, 0xFFFF00, 0xFF00FF, 0xF0F0F0F0
         return [last4 & mask for mask in masks] + [
             mix(at(i - r), place),
             mix(at(i - r), c1 | at(i - 2 * r) << 8),
@@ -422,8 +419,6 @@ def by_kind(past: Past, segment: Segment, around: Around) -> list[int]:
         return [
             mix(clip(w + n - nw), phase),
             mix(clip(w + c1 - bw), mix(phase, clip(n + c1 - bn))),
-            mix(n << 8 | w, phase),
-            mix(w << 8 | c1, phase),
             mix(n << 8 | c1, phase),
             mix(clip(n + c1 - bn), phase | nw << 8),
             mix(clip(2 * n - around.north2), phase | w << 8),
@@ -433,12 +428,10 @@ def by_kind(past: Past, segment: Segment, around: Around) -> list[int]:
     a, b, c, n, part = around.a, around.b, around.c, around.n, around.part
     return [
         mix(part(a), phase),
-        mix(part(2 * a - b), phase),
         mix(part(3 * a - 3 * b + c), phase),
         mix(part(n), phase),
         mix(part(a + n - around.nw), phase),
         mix(part((a + n) >> 1), phase),
-        mix(part(a + around.o - around.ow), phase),
         mix(part(2 * a - b), phase | (((a - b) >> 5) & 0xFF) << 8),
         mix((a >> 4) & 0xFFF, phase | (around.half * c1) << 8),
     ]
