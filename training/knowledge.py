@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lmarc.coding.contexts import BY_BYTE, KINDS, NOTHING
+from lmarc.coding.state import BUCKETS
 from training.corpus import Document
 from training.counting import Bytes, Pairs, Text, count, joined
 from training.table import Candidates, lay_out
@@ -17,7 +18,6 @@ from training.worth import worth
 
 #: From general to special: a context is worth what it adds to those before it (worth.py).
 ORDER = (0, 1, 6, 4, 2, 10, 5, 3, 11)
-BUCKETS = 400_000
 ENTRIES = 7_000_000
 _LEAST_DOCUMENTS = 2
 #: What being in a document is worth in bits, apart from what is gained: agreement of contexts makes sure.
