@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from lmarc.archive.filters import Filters
 from lmarc.archive.jobs import default_jobs
@@ -19,6 +20,9 @@ from lmarc.archive.walk import Roots, Source, Walker
 from lmarc.container.writer import Sink
 from lmarc.errors import LmarcError, UsageError
 
+if TYPE_CHECKING:
+    from lmarc.models.identity import ModelFile
+
 #: Name of the member that data given to compress() becomes.
 DATA_NAME = b"data"
 
@@ -29,6 +33,9 @@ def pack(
     *,
     preset: str = DEFAULT_PRESET,
     backend: str | None = None,
+    model: str | None = None,
+    verify: bool = False,
+    max_time: float | None = None,
     jobs: int | None = None,
     exclude: Iterable[str] = (),
     include: Iterable[str] = (),
@@ -39,7 +46,10 @@ def pack(
     """Pack a path or several, directories with all below them, into an archive at a path or into a binary file.
 
     A path appears only when the archive is complete. Sources that cannot be read are told to the observer and
-    counted in the result's `skipped`. Raises TargetExistsError, BackendMissingError, UsageError.
+    counted in the result's `skipped`. `model` is a path, a hash or an hf:// name of a model for a predictor; the
+    backend then goes by the kind of the file. `verify` decodes each of its groups in a fresh process before it is
+    relied on; `max_time`, in seconds, is how long it may be expected to take, longer raises LimitError.
+    Raises TargetExistsError, BackendMissingError, UsageError.
     """
     return pack_sources(
         paths=[os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)],
@@ -47,6 +57,9 @@ def pack(
         filters=Filters(tuple(exclude), tuple(include), gitignore),
         preset=preset,
         backend=backend,
+        model=model,
+        verify=verify,
+        max_time=max_time,
         jobs=jobs,
         force=force,
         observer=observer or Observer(),
@@ -62,6 +75,9 @@ def pack_sources(
     filters: Filters,
     preset: str,
     backend: str | None,
+    model: str | None = None,
+    verify: bool = False,
+    max_time: float | None = None,
     jobs: int | None,
     force: bool,
     observer: Observer,
@@ -69,7 +85,7 @@ def pack_sources(
     """pack() with all that the command line can ask for: `listed` paths, which are taken without what is below them,
     and a `stream` to read to its end, given as member path, descriptor and mtime in ns."""
     with _destination(output, force) as (sink, leave_out), Roots() as roots:
-        packer = new_packer(sink, preset, backend, jobs, observer)
+        packer = new_packer(sink, preset, backend, jobs, observer, model, verify=verify, max_time=max_time)
         try:
             sources = find_sources(roots, paths, listed, filters, packer.observer, leave_out)
             packer.pack(sources if stream is None else _beside(stream[0], sources))
@@ -111,9 +127,30 @@ def find_sources(
     yield from walker.walk_listed(roots.point(path, listed=True) for path in listed)
 
 
-def new_packer(sink: Sink, preset: str, backend: str | None, jobs: int | None, observer: Observer) -> Packer:
-    """A packer set up by preset and environment (SOURCE_DATE_EPOCH)."""
-    return Packer(sink, resolve(preset, backend), jobs=jobs or default_jobs(), observer=observer, epoch=_epoch())
+def new_packer(
+    sink: Sink,
+    preset: str,
+    backend: str | None,
+    jobs: int | None,
+    observer: Observer,
+    model: str | None = None,
+    *,
+    verify: bool = False,
+    max_time: float | None = None,
+) -> Packer:
+    """A packer set up by preset, model and environment (SOURCE_DATE_EPOCH)."""
+    chosen = resolve(preset, backend, _model(model) if model is not None else None, is_verified=verify)
+    jobs = jobs or default_jobs()
+    return Packer(sink, chosen, jobs=jobs, observer=observer, epoch=_epoch(), most_seconds=max_time)
+
+
+def _model(text: str) -> ModelFile:
+    """The model that text names, its content checked. Raises BackendMissingError, UsageError."""
+    from lmarc.models import find, verify
+
+    found = find.resolve(text)
+    verify.checked(found, found.sha256)
+    return found
 
 
 def compress(data: bytes, *, preset: str = DEFAULT_PRESET, backend: str | None = None) -> bytes:

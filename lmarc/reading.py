@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
+from collections.abc import Iterable
 from typing import BinaryIO
 
 from lmarc.archive.read import Archive
@@ -15,8 +16,18 @@ from lmarc.errors import DamagedError, UsageError
 MAX_DECOMPRESSED = 1 << 31
 
 
-def open(file: str | os.PathLike[str] | BinaryIO) -> Archive:
+def open(
+    file: str | os.PathLike[str] | BinaryIO,
+    *,
+    models: Iterable[str] = (),
+    threads: int | None = None,
+    max_time: float | None = None,
+) -> Archive:
     """Open an archive for reading, from a path or a seekable binary file.
+
+    `models` are files and folders where a model that the archive needs may be, before where models usually are;
+    `threads` is how many processors it may use, and `max_time`, in seconds, how long extracting with it may be expected
+    to take: longer raises LimitError.
 
     Raises NotAnArchiveError, UnsupportedError or LimitError. A damaged archive opens; its `damage` tells what is
     wrong, and its members are those that can still be found.
@@ -30,10 +41,10 @@ def open(file: str | os.PathLike[str] | BinaryIO) -> Archive:
     (['notes.txt'], b'Prediction is compression.')
     """
     if not isinstance(file, (str, os.PathLike)):
-        return Archive(file, owned=False)
+        return Archive(file, owned=False, models=models, threads=threads, max_time=max_time)
     handle = builtins.open(file, "rb")
     try:
-        return Archive(handle, owned=True)
+        return Archive(handle, owned=True, models=models, threads=threads, max_time=max_time)
     except BaseException:
         handle.close()
         raise

@@ -13,9 +13,13 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from lmarc.archive import jobs as threads
+from lmarc.archive import predictors
+from lmarc.archive.expect import expect
+from lmarc.archive.jobs import default_jobs as threads_default
 from lmarc.archive.observer import Observer
 from lmarc.backends import registry
-from lmarc.backends.contract import CodecBackend
+from lmarc.backends.contract import CodecBackend, PredictorBackend
+from lmarc.backends.predicted import PredictorCodec
 from lmarc.container.frames import CHECK_SIZE
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
@@ -26,31 +30,87 @@ _PASSES = 3
 
 
 class ChunkDecoder:
-    """Decodes chunks of one archive. Safe from several threads."""
+    """Decodes chunks of one archive. Safe from several threads.
 
-    def __init__(self, container: ContainerReader) -> None:
+    `models` are files and folders where a model that the archive names may be; `threads` is how many a predictor uses.
+    """
+
+    def __init__(
+        self,
+        container: ContainerReader,
+        models: Iterable[str] = (),
+        threads: int | None = None,
+        max_time: float | None = None,
+    ) -> None:
         self.container = container
+        self._max_time = max_time
+        self.models = tuple(models)
+        self._threads = threads or threads_default()
+        self._lock = threading.Lock()
+        self._predictors: dict[int, PredictorCodec | LmarcError] = {}
 
     def codec_of(self, chunk: Chunk) -> CodecBackend:
-        """The backend that coded a chunk. Raises BackendMissingError."""
+        """The backend that coded a chunk, if it is no predictor. Raises BackendMissingError."""
         ref = self.container.header.backends[chunk.codec]
         return registry.codec(ref.name, ref.version)
 
+    def _ready(self, number: int) -> CodecBackend:
+        """The backend of that number, a predictor with its model open. Raises LmarcError, the same one every time."""
+        ref = self.container.header.backends[number]
+        if not isinstance(registry.able(ref.name, ref.version), PredictorBackend):
+            return registry.codec(ref.name, ref.version)
+        with self._lock:
+            if number not in self._predictors:
+                try:
+                    self._predictors[number] = predictors.open_for_reading(
+                        ref, self.container.header, self.models, self._threads
+                    )
+                except LmarcError as error:
+                    self._predictors[number] = error
+            found = self._predictors[number]
+        if isinstance(found, LmarcError):
+            raise found
+        return found
+
+    def predictor_of(self, chunk: Chunk) -> PredictorCodec | None:
+        """The predictor that coded a chunk, if it is open."""
+        found = self._predictors.get(chunk.codec)
+        return found if isinstance(found, PredictorCodec) else None
+
+    def close(self) -> None:
+        """Free the models."""
+        for found in self._predictors.values():
+            if isinstance(found, PredictorCodec):
+                found.close()
+        self._predictors.clear()
+
     def prepare(self, chunks: Iterable[Chunk], observer: Observer) -> None:
         """Make ready the backends that chunks need. Where that fails, decode() will say why."""
+        chunks = list(chunks)
         numbers = sorted({chunk.codec for chunk in chunks})
         if numbers:
             threads.prepare(lambda: self._prepare(numbers), observer)
+        for number in numbers:
+            predictor = self._predictors.get(number)
+            if isinstance(predictor, PredictorCodec):
+                self._expect(predictor, [chunk for chunk in chunks if chunk.codec == number], observer)
+
+    def _expect(self, predictor: PredictorCodec, chunks: list[Chunk], observer: Observer) -> None:
+        """Say how long these chunks will take. Raises LimitError if that is too long."""
+        with suppress(DamagedError):
+            _, payload = self.container.read_chunk(chunks[0])
+            density = predictor.symbols_of(payload) / chunks[0].size
+            expect(predictor, sum(chunk.size for chunk in chunks), density, self._max_time, observer)
 
     def _prepare(self, numbers: list[int]) -> None:
-        for ref in (self.container.header.backends[number] for number in numbers):
+        for number in numbers:
             with suppress(Exception):
-                registry.codec(ref.name, ref.version).prepare(ref.params)
+                self._ready(number).prepare(self.container.header.backends[number].params)
 
     def decode(self, chunk: Chunk) -> bytes:
         """The content of a chunk, verified. Raises DamagedError or BackendMissingError."""
         ref = self.container.header.backends[chunk.codec]
-        codec = self.codec_of(chunk)
+        codec = self._ready(chunk.codec)
         check, payload = self.container.read_chunk(chunk)
         try:
             data = codec.decompress(payload, chunk.size, ref.params)

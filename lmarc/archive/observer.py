@@ -24,6 +24,9 @@ class Observer:
     def prepared(self) -> None:
         """It is ready, or could not be made so."""
 
+    def expecting(self, symbols: float, content: float, seconds: float) -> None:
+        """A predictor has been measured: symbols and bytes of content in a second, and how long all will take."""
+
     def notice(self, path: bytes, reason: str) -> None:
         """Something about a member that people should know and that is not an error."""
 
@@ -60,6 +63,10 @@ class CountingObserver(Observer):
     def prepared(self) -> None:
         """Pass on."""
         self._inner.prepared()
+
+    def expecting(self, symbols: float, content: float, seconds: float) -> None:
+        """Pass on."""
+        self._inner.expecting(symbols, content, seconds)
 
     def notice(self, path: bytes, reason: str) -> None:
         """Pass on."""

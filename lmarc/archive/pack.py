@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from lmarc._version import __version__
 from lmarc.archive import fs, plan
 from lmarc.archive import jobs as threads
 from lmarc.archive.content import Chunker, ContentReader
+from lmarc.archive.expect import expect
 from lmarc.archive.observer import CountingObserver, Observer
 from lmarc.archive.owners import owner_of
 from lmarc.archive.presets import ChunkCoder, Coded, Preset
@@ -28,36 +28,54 @@ BATCH = 32_768
 #: A checkpoint follows so many bytes of content or of index: what is lost at most when the end of an archive is.
 CHECKPOINT_CONTENT = 64 << 20
 CHECKPOINT_INDEX = 4 << 20
+#: How many bytes of content say how many symbols there will be.
+_EXPECT_SAMPLE = 1 << 16
 
 
 @dataclass
 class PackResult:
-    """What a pack has done. `skipped` counts sources that are missing or not as they were."""
+    """What a pack has done. `skipped` counts sources that are missing or not as they were, `unverified` groups of a
+    predictor that did not decode when that was tried, and are coded without it."""
 
     members: int = 0
     content: int = 0
     stored: int = 0
     skipped: int = 0
     duplicates: int = 0
+    unverified: int = 0
     chunks: dict[str, int] = field(default_factory=dict)
 
 
 class Packer:
     """Packs sources into a sink. Content is coded by `jobs` threads; all else happens in the calling one."""
 
-    def __init__(self, sink: Sink, preset: Preset, *, jobs: int, observer: Observer, epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        preset: Preset,
+        *,
+        jobs: int,
+        observer: Observer,
+        epoch: int | None = None,
+        most_seconds: float | None = None,
+    ) -> None:
         self.result = PackResult()
         #: For whoever finds the sources: what it reports is part of the result.
         self.observer = CountingObserver(observer)
-        self._coder = ChunkCoder(preset.backend, preset.params)
+        # A predictor uses the processors itself, for one group at a time.
+        self._coder = ChunkCoder(preset, jobs)
+        if preset.model is not None:
+            jobs = 1
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="lmarc-code")
         # One more than the workers, so that none waits while the next chunk is being read.
         self._in_flight: deque[Future[Coded]] = deque()
         self._is_prepared = False
+        self._most_seconds = most_seconds
+        self._found = 0
         self._max_in_flight = jobs + 1
         self._chunker = Chunker(preset.chunk_size, self._submit)
         self._reader = ContentReader(self._chunker, whole_limit=preset.chunk_size)
-        self._output = _Output(sink, self._coder, preset)
+        self._output = _Output(sink, self._coder)
         self._latest_mtime = MAX_MTIME if epoch is None else min(epoch * 10**9, MAX_MTIME)
         self._links: dict[tuple[int, int], Member] = {}
 
@@ -90,6 +108,9 @@ class Packer:
         self._drain()
         self._output.close()
         self._pool.shutdown()
+        if self._coder.predictor is not None:
+            self.result.unverified = self._coder.predictor.unverified
+        self._coder.close()
         self.result.skipped = self.observer.count
         self.result.duplicates = self._reader.duplicates
         self.result.stored = self._output.offset
@@ -122,7 +143,9 @@ class Packer:
         files += firsts.values()
         for source in files:
             self._reader.expect_large(source.stat.st_size)
-        self.observer.found(len(batch), sum(source.stat.st_size for source in files))
+        size = sum(source.stat.st_size for source in files)
+        self._found += size
+        self.observer.found(len(batch), size)
         for kind, group in _grouped(plan.order(files)):
             if kind >= plan.Kind.BINARY:
                 # What came before is of another nature: sharing a chunk would help neither.
@@ -204,6 +227,11 @@ class Packer:
         if not self._is_prepared:
             threads.prepare(self._coder.prepare, self.observer)
             self._is_prepared = True
+            if self._coder.predictor is not None:
+                sample = b"".join(pieces)[:_EXPECT_SAMPLE]
+                codec = self._coder.predictor.codec
+                content = max(self._found, len(sample))
+                expect(codec, content, codec.symbols_in(sample) / len(sample), self._most_seconds, self.observer)
         if len(self._in_flight) >= self._max_in_flight:
             self._collect()
         self._in_flight.append(self._pool.submit(self._coder.code, pieces))
@@ -226,10 +254,9 @@ class _Output:
     A small archive then names the one backend it needs, and a large one begins before its end is known.
     """
 
-    def __init__(self, sink: Sink, coder: ChunkCoder, preset: Preset) -> None:
+    def __init__(self, sink: Sink, coder: ChunkCoder) -> None:
         self._sink = sink
         self._coder = coder
-        self._preset = preset
         self._writer: ContainerWriter | None = None
         self._codecs: dict[str, int] = {}
         self._first: Coded | None = None
@@ -269,7 +296,7 @@ class _Output:
 
     def _begin(self, used: set[str] | None) -> ContainerWriter:
         refs = self._coder.backends(used)
-        options: dict[str, Any] = {} if used is not None else {"chunking": {"size": self._preset.chunk_size}}
+        options = self._coder.options(used)
         self._codecs = {ref.name: position for position, ref in enumerate(refs)}
         self._writer = ContainerWriter(self._sink, Header(__version__, tuple(refs), options))
         if self._first is not None:

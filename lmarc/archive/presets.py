@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 from blake3 import blake3
 
+from lmarc.archive import predictors, verify
+from lmarc.archive.predictors import OpenPredictor
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend
 from lmarc.container.frames import CHECK_SIZE
 from lmarc.container.header import BackendRef
 from lmarc.errors import BackendError, UsageError
+from lmarc.models.identity import ModelFile
 
 MIB = 1 << 20
 
@@ -24,6 +27,8 @@ class Preset:
     backend: str
     chunk_size: int
     params: Mapping[str, Any] = field(default_factory=dict)
+    model: ModelFile | None = None
+    is_verified: bool = False
 
 
 # The sizes balance random access against ratio (benchmarks/chunk_sizes.py): with cm, 2 MiB take some two to three
@@ -36,6 +41,8 @@ PRESETS: Mapping[str, Preset] = {
 DEFAULT_PRESET = "balanced"
 BUILT_IN = frozenset({"store", "zstd", "cm"})
 PLUGIN_CHUNK_SIZE = 4 * MIB
+#: A group of a predictor is a chunk that takes minutes: what an interrupt loses.
+GROUP_SIZE = MIB
 
 # Before a chunk is coded with cm, a quick zstd that sees repetitions at any distance says what to expect of it.
 _QUICK = {"level": 5, "distant": True}
@@ -63,27 +70,69 @@ class Coded(NamedTuple):
 class ChunkCoder:
     """Codes chunks with one backend, and falls back where it does not help. Used by several threads at once."""
 
-    def __init__(self, backend: str, params: Mapping[str, Any]) -> None:
-        self._name = backend
-        self._codec = registry.codec(backend)
-        self._params = params
+    def __init__(self, preset: Preset, threads: int = 1) -> None:
+        self._name = preset.backend
+        self._params = preset.params
+        self._preset, self._threads = preset, threads
         self._zstd = registry.codec("zstd")
-        used: dict[str, Mapping[str, Any]] = {"store": {}, "zstd": {}, backend: params}
-        # cm is what a plugin that fails on a chunk is replaced by.
+        self._predictor: OpenPredictor | None = None
+        self._codec: CodecBackend | None = None
+        used: dict[str, Mapping[str, Any]] = {"store": {}, "zstd": {}}
+        if preset.model is None:
+            self._codec = registry.codec(preset.backend)
+            used[preset.backend] = preset.params
+        else:
+            registry.predictor(preset.backend)
+        # cm is what replaces a plugin that fails on a chunk or a model that is worse at it.
         self._cm: CodecBackend | None = None
-        if backend == "cm" or backend not in BUILT_IN:
-            used.setdefault("cm", {})
+        if preset.backend == "cm" or preset.backend not in BUILT_IN:
+            used.setdefault("cm", {} if preset.model is None else PRESETS["best"].params)
             self._cm = registry.codec("cm")
         self._cm_params = used.get("cm", {})
         self._refs = {name: _reference(registry.codec(name), used[name]) for name in used}
 
     def backends(self, used: set[str] | None = None) -> list[BackendRef]:
         """The backends for the header: those used, or all that may be."""
-        return [ref for name, ref in sorted(self._refs.items()) if used is None or name in used]
+        refs = dict(self._refs)
+        if self._preset.model is not None and (used is None or self._name in used):
+            refs[self._name] = self._open().reference
+        return [ref for name, ref in sorted(refs.items()) if used is None or name in used]
+
+    def options(self, used: set[str] | None = None) -> dict[str, Any]:
+        """The header's options: what is needed of them for the backends used."""
+        options: dict[str, Any] = {} if used is not None else {"chunking": {"size": self._preset.chunk_size}}
+        if self._preset.model is not None and (used is None or self._name in used):
+            options["models"] = [self._open().model_row]
+            options["chunking"] = {"size": self._preset.chunk_size} | self._open().chunking
+        return options
 
     def prepare(self) -> None:
         """Make the backend ready, before the first chunk."""
-        self._codec.prepare(self._params)
+        if self._preset.model is not None:
+            self._open()
+            assert self._cm is not None
+            self._cm.prepare(self._cm_params)
+        elif self._codec is not None:
+            self._codec.prepare(self._params)
+
+    @property
+    def predictor(self) -> OpenPredictor | None:
+        """The predictor, if one is open."""
+        return self._predictor
+
+    def close(self) -> None:
+        """Free what a predictor holds."""
+        if self._predictor is not None:
+            self._predictor.codec.close()
+            self._predictor = None
+
+    def _open(self) -> OpenPredictor:
+        if self._predictor is None:
+            assert self._preset.model is not None
+            opened = predictors.open_for_packing(self._name, self._preset.model, self._params, self._threads)
+            opened.verify = verify.decodes_elsewhere if self._preset.is_verified else None
+            self._predictor = opened
+        return self._predictor
 
     def code(self, pieces: list[bytes]) -> Coded:
         """Code one chunk, given in pieces, with whatever makes it smallest among what is worth trying."""
@@ -97,7 +146,10 @@ class ChunkCoder:
     def _try(self, data: bytes) -> tuple[str, bytes]:
         if self._name == "store":
             return "store", data
+        if self._preset.model is not None:
+            return self._predict(data)
         if self._name != "cm":
+            assert self._codec is not None
             try:
                 return self._name, self._codec.compress(data, self._params)
             except BackendError:
@@ -105,6 +157,13 @@ class ChunkCoder:
                     raise
         assert self._cm is not None
         return self._model(self._cm, data)
+
+    def _predict(self, data: bytes) -> tuple[str, bytes]:
+        """The chunk by the predictor, or as without one where that is smaller, or where its group cannot be trusted."""
+        assert self._cm is not None
+        name, payload = self._model(self._cm, data)
+        coded = self._open().code(data)
+        return (self._name, coded) if coded is not None and len(coded) < len(payload) else (name, payload)
 
     def _model(self, cm: CodecBackend, data: bytes) -> tuple[str, bytes]:
         """The chunk by cm, or by zstd at its best where that is smaller, or where cm need not be tried."""
@@ -137,11 +196,21 @@ def _reference(codec: CodecBackend, params: Mapping[str, Any]) -> BackendRef:
     return BackendRef(codec.name, codec.version, properties)
 
 
-def resolve(preset: str, backend: str | None) -> Preset:
-    """The preset of that name, with another backend if one is given. Raises UsageError."""
+def resolve(preset: str, backend: str | None, model: ModelFile | None = None, *, is_verified: bool = False) -> Preset:
+    """The preset of that name, with another backend if one is given, or the model that a predictor is to use.
+
+    Raises UsageError.
+    """
     if preset not in PRESETS:
         raise UsageError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
+    if model is not None:
+        name = backend or registry.predictor_for(model.file_name) or registry.predictor_for(model.path)
+        if name is None:
+            raise UsageError(f"no backend here opens {model.file_name}: name one with --backend")
+        return Preset(name, GROUP_SIZE, {}, model, is_verified)
+    if backend is not None and backend not in BUILT_IN and registry.needs_model(backend):
+        raise UsageError(f"backend {backend!r} needs a model: --model FILE")
     if backend is None or backend == chosen.backend:
         return chosen
     if backend == "zstd":

@@ -89,11 +89,19 @@ class Archive:
     `damage` lists what is wrong with its frame; it is empty for a whole archive.
     """
 
-    def __init__(self, file: BinaryIO, *, owned: bool) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        owned: bool,
+        models: Iterable[str] = (),
+        threads: int | None = None,
+        max_time: float | None = None,
+    ) -> None:
         self._file = file
         self._owned = owned
         self._container = ContainerReader.open(file)
-        self._decoder = ChunkDecoder(self._container)
+        self._decoder = ChunkDecoder(self._container, models, threads, max_time)
         self._members = {member.path: member for member in self._container.members}
         self._cache: OrderedDict[int, bytes] = OrderedDict()
 
@@ -104,7 +112,8 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Close the file, if lmarc opened it."""
+        """Close the file, if lmarc opened it, and the models that reading took."""
+        self._decoder.close()
         if self._owned:
             self._file.close()
 

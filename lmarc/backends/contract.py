@@ -20,11 +20,15 @@ def lmarc_backend():
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pluggy
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 PROJECT = "lmarc"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -90,6 +94,71 @@ class CodecBackend(Backend):
     def memory_shared(self, params: Mapping[str, Any]) -> int:
         """How much of memory_bound() is there once, however many threads code."""
         return 0
+
+
+class Session(ABC):
+    """Lanes of one model that advance together. Used by one thread."""
+
+    @abstractmethod
+    def advance(self, symbols: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        """Show every lane its next symbols, int32[lanes, steps]; at most `PredictorModel.steps` of them at once.
+
+        Returns float32[lanes, steps, vocabulary]: a logit for every symbol that may follow each of those. The array may
+        be used again by the next call. All lanes are given symbols at every step, also those that have ended.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Free what the session holds."""
+
+
+class PredictorModel(ABC):
+    """A model that is open. It owns no entropy coding: lmarc codes symbols by the scores it gives."""
+
+    #: The bytes of every symbol, whatever those are; None or b"" for one that no text may produce.
+    vocabulary: Sequence[bytes | None]
+    #: The symbol that every lane begins with. Bytes that no symbol spells are shown to the model as this one too.
+    first: int = 0
+    #: Most lanes of a session, and most steps that may be scored at once. More than one step only where the scores have
+    #: the same bits as those of single steps: a decoder can take single steps only.
+    lanes: int = 1
+    steps: int = 1
+    #: What opening the model for decoding must be given again: integers, strings.
+    settings: Mapping[str, Any]
+
+    @abstractmethod
+    def tokenize(self, text: bytes) -> Sequence[int] | npt.NDArray[np.int32]:
+        """Symbols whose bytes, joined, are the text, which is valid UTF-8. Others are noticed, and not used."""
+
+    @abstractmethod
+    def session(self, lanes: int) -> Session:
+        """A session of that many lanes, at their beginning. The one before it is not used any more."""
+
+    def environment(self) -> Mapping[str, str]:
+        """What besides model and settings decides the bits of scores: versions, instruction sets, devices."""
+        return {}
+
+    def about(self) -> Mapping[str, Any]:
+        """What an archive says of the model for people: "name", "architecture", "quantisation", "source" as str, and
+        "tokenizer", a map of "kind" (str) and "sha256" (bytes)."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027
+        """Free the model."""
+
+
+class PredictorBackend(Backend):
+    """A backend that opens models. The model file has been found and its hash checked by lmarc."""
+
+    #: Endings of model files from which `--model` alone tells the backend.
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def open(self, path: str, params: Mapping[str, Any], threads: int) -> PredictorModel:
+        """Open a model. Raise ValueError if the file is none that can be used, saying why.
+
+        To pack, `params` are the preset's; to unpack, they are the `settings` that the header has: anybody may have
+        written them. Raise UnsupportedError for those that mean nothing.
+        """
 
 
 class HookSpecs:

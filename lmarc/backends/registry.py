@@ -11,12 +11,12 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from lmarc.backends.contract import PROJECT, Backend, CodecBackend, Promise
+from lmarc.backends.contract import PROJECT, Backend, CodecBackend, PredictorBackend, Promise
 from lmarc.container.header import BACKEND_NAME
 from lmarc.errors import BackendError, BackendMissingError, DamagedError, LmarcError
 
 _CORE = "lmarc"
-_NO_MATCHING = "promises matching, which this version of lmarc cannot check"
+_NO_MATCHING = "promises matching, which lmarc can check of predictors only"
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "compress": (b"", {}),
     "decompress": (b"", 0, {}),
@@ -86,6 +86,46 @@ def codec(name: str, version: int | None = None) -> CodecBackend:
 
     What it raises and returns is checked (see GuardedCodec). Raises BackendMissingError.
     """
+    backend = able(name, version)
+    if isinstance(backend, PredictorBackend):
+        raise BackendMissingError(f"backend {name!r} needs a model")
+    if backend.promise == Promise.MATCHING:
+        raise BackendMissingError(f"backend {name!r} {_NO_MATCHING}")
+    if not isinstance(backend, CodecBackend):
+        raise BackendMissingError(f"backend {name!r} is of a kind that this lmarc cannot run")
+    return backend if found()[name].distribution == _CORE else GuardedCodec(backend)
+
+
+def predictor(name: str, version: int | None = None) -> PredictorBackend:
+    """The predictor backend of that name, as `codec`. Raises BackendMissingError."""
+    backend = able(name, version)
+    if not isinstance(backend, PredictorBackend):
+        raise BackendMissingError(f"backend {name!r} predicts nothing: it has no use for a model")
+    return backend
+
+
+def predictor_for(path: str) -> str | None:
+    """The name of the backend that opens model files with that ending, if one on offer does."""
+    for name in sorted(found()):
+        try:
+            backend = load(name)
+        except BackendMissingError:
+            continue
+        if isinstance(backend, PredictorBackend) and path.lower().endswith(backend.suffixes or ("\0",)):
+            return name
+    return None
+
+
+def needs_model(name: str) -> bool:
+    """Whether the backend of that name is there and is a predictor."""
+    try:
+        return isinstance(load(name), PredictorBackend)
+    except BackendMissingError:
+        return False
+
+
+def able(name: str, version: int | None = None) -> Backend:
+    """The backend of that name, able to run here and to decode that version. Raises BackendMissingError."""
     backend = load(name)
     reason = _ask(name, backend.missing)
     if reason:
@@ -96,11 +136,7 @@ def codec(name: str, version: int | None = None) -> CodecBackend:
             f"backend {name!r} is at version {backend.version} and does not decode version {version}: "
             f"{way_out} {found()[name].distribution}"
         )
-    if backend.promise == Promise.MATCHING:
-        raise BackendMissingError(f"backend {name!r} {_NO_MATCHING}")
-    if not isinstance(backend, CodecBackend):
-        raise BackendMissingError(f"backend {name!r} is of a kind that this lmarc cannot run")
-    return backend if found()[name].distribution == _CORE else GuardedCodec(backend)
+    return backend
 
 
 class GuardedCodec(CodecBackend):
@@ -182,7 +218,8 @@ def describe(name: str) -> dict[str, Any]:
     try:
         backend = load(name)
         row |= {"version": backend.version, "promise": str(backend.promise)}
-        row["missing"] = _NO_MATCHING if backend.promise == Promise.MATCHING else _ask(name, backend.missing)
+        is_unchecked = backend.promise == Promise.MATCHING and not isinstance(backend, PredictorBackend)
+        row["missing"] = _NO_MATCHING if is_unchecked else _ask(name, backend.missing)
     except BackendMissingError as error:
         row["missing"] = " ".join(str(error).split())
     return row

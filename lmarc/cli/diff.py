@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Json
+from lmarc.cli.options import ArchivePath, Json, Models
 from lmarc.errors import exit_code
 
 
@@ -16,6 +16,7 @@ def diff(
         str | None, typer.Argument(metavar="[DIR]", help="The packed directory, or the one that holds the members.")
     ] = None,
     directory: Annotated[str, typer.Option("--directory", "-C", metavar="DIR", help="The same, as with unpack.")] = ".",
+    model: Models = None,
     json: Json = False,
 ) -> None:
     """Compare an archive with a tree on disk, by metadata and content hash. Exit code 0: no difference; 1: some."""
@@ -24,7 +25,7 @@ def diff(
     from lmarc.cli.progress import Reporter
     from lmarc.cli.session import opened
 
-    with opened(archive) as source, Reporter("comparing", quiet=True) as reporter:
+    with opened(archive, model) as source, Reporter("comparing", quiet=True) as reporter:
         found = []
         for item in source.diff(tree or directory, observer=reporter):
             found.append(item)

@@ -89,8 +89,18 @@ def _print(facts: dict[str, Any]) -> None:
         sizes = f"{row['chunks']} chunks, {row['content']} → {row['payload']} bytes"
         coding = " ".join([row["name"], str(row["version"]), *_params(row)])
         print(f"backend   {coding} ({row['promise']}): {sizes}")
+    for model in facts["options"].get("models", []):
+        print(f"model     {escape(_model(model))}")
     for text in facts["damage"]:
         print(f"damaged   {text}")
+
+
+def _model(row: dict[str, Any]) -> str:
+    """A model of the header in a line."""
+    told = [str(row[key])[:_MAX_VALUE] for key in ("title", "architecture", "quantisation") if row.get(key)]
+    sha256 = row.get("sha256")
+    name = sha256.hex() if isinstance(sha256, bytes) else "?"
+    return f"{str(row.get('name', '?'))[:_MAX_VALUE]} ({', '.join(told)}), {row.get('size', '?')} bytes, sha256 {name}"
 
 
 def _params(row: dict[str, Any]) -> Iterator[str]:
@@ -102,6 +112,8 @@ def _params(row: dict[str, Any]) -> Iterator[str]:
     try:
         defaults = registry.codec(row["name"], row["version"]).defaults
     except BackendMissingError:
+        if row["promise"] == "matching":
+            yield from (escape(f"{key} {str(value)[:_MAX_VALUE]}") for key, value in row["params"].items())
         return
     for key, usual in defaults.items():
         yield escape(f"{key} {str(row['params'].get(key, usual))[:_MAX_VALUE]}")

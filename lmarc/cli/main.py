@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-#: Commands in the order of --help: the module below lmarc.cli, and the function in it.
+#: Commands in the order of --help: the module below lmarc.cli, and the function in it, or the group of commands.
 COMMANDS = {
     "pack": ("pack", "pack"),
     "unpack": ("unpack", "unpack"),
@@ -45,6 +45,7 @@ COMMANDS = {
     "info": ("info", "info"),
     "diff": ("diff", "diff"),
     "backends": ("backends", "backends"),
+    "models": ("models", "models"),
 }
 
 
@@ -67,7 +68,11 @@ def add_commands(words: Sequence[str]) -> None:
     """Give `app` its commands; where the first word says which it is, that one alone, since making them takes time."""
     for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
         module, function = COMMANDS[name]
-        app.command(name)(getattr(importlib.import_module(f"lmarc.cli.{module}"), function))
+        command = getattr(importlib.import_module(f"lmarc.cli.{module}"), function)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
 
 
 _NOTHING_LEFT = "nothing incomplete was left behind, the same command starts again"

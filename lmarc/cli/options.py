@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lmarc.errors import UsageError
+
 ArchivePath = Annotated[str, typer.Argument(metavar="ARCHIVE", help="The archive; - reads it from standard input.")]
 Members = Annotated[
     list[str] | None, typer.Argument(metavar="[MEMBER]...", help="Names or globs; a directory means all below it.")
@@ -16,3 +18,29 @@ Jobs = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary; errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name each member on standard error.")]
+MaxTime = Annotated[
+    str | None,
+    typer.Option(
+        "--max-time", metavar="TIME", help="Refuse at once if a model would take longer: seconds, or 90m, 12h, 2d."
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", metavar="FILE", help="Where a model that the archive needs may be; also a folder."),
+]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(text: str | None) -> float | None:
+    """The seconds that a --max-time says. Raises UsageError."""
+    if text is None:
+        return None
+    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"--max-time {text!r} is no time: give seconds, or 90m, 12h, 2d")
+    return seconds

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lmarc.cli.options import Jobs, Json, Quiet, Verbose
+from lmarc.cli.options import Jobs, Json, MaxTime, Quiet, Verbose, seconds_of
 from lmarc.errors import EXIT_SKIPPED, UsageError
 
 _STDIN = "-"
@@ -28,6 +28,14 @@ def pack(
     backend: Annotated[
         str | None, typer.Option("--backend", "-b", help="A backend by name; see lmarc backends.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A model file that predicts: a path, a hash, hf://ORG/REPO/FILE."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode what the model coded in a fresh process before relying on it.")
+    ] = False,
+    max_time: MaxTime = None,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", "-x", metavar="PATTERN", help="Leave out, as in .gitignore.")
     ] = None,
@@ -84,8 +92,20 @@ def pack(
             raise UsageError("an archive is not written to a terminal: give -o FILE")
         destination = _Stdout() if target == _STDIN else target
         result = packing.pack_sources(
-            **options, output=destination, preset=preset, backend=backend, jobs=jobs, force=force, observer=reporter
+            **options,
+            output=destination,
+            preset=preset,
+            backend=backend,
+            model=model,
+            verify=verify,
+            max_time=seconds_of(max_time),
+            jobs=jobs,
+            force=force,
+            observer=reporter,
         )
+    if result.unverified:
+        note = f"{result.unverified} groups did not decode in a fresh process and are coded without the model"
+        print(f"lmarc: warning: {note}", file=sys.stderr)
     if json and target != _STDIN:
         render.print_json({"archive": target, **vars(result)})
     else:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Work that ends sooner shows no bar, in seconds.
 _DELAY = 1.0
+#: Work that a model makes long, in seconds, is announced.
+_WORTH_SAYING = 10.0
 _PREPARING = "compiling the model, once after installing"
 
 
@@ -88,6 +90,12 @@ class Reporter(Observer):
     def prepared(self) -> None:
         """Go on."""
         self._preparing_since = None
+
+    def expecting(self, symbols: float, content: float, seconds: float) -> None:
+        """Say it, if it takes a while."""
+        if not self._quiet and seconds > _WORTH_SAYING:
+            rate = f"{symbols:.0f} tokens/s, {render.size(int(content))}/s"
+            self._say(f"lmarc: the model does about {rate}: {self._verb} will take about {render.duration(seconds)}")
 
     def notice(self, path: bytes, reason: str) -> None:
         """Say it."""

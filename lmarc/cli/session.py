@@ -14,18 +14,20 @@ from lmarc.archive.read import Archive, MemberInfo
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Archive]:
+def opened(
+    path: str, models: list[str] | None = None, threads: int | None = None, max_time: float | None = None
+) -> Iterator[Archive]:
     """The archive at path; - reads standard input to a temporary file first, since reading needs to seek."""
     import lmarc
 
     if path != "-":
-        with lmarc.open(path) as archive:
+        with lmarc.open(path, models=models or (), threads=threads, max_time=max_time) as archive:
             _say_damage(archive, path)
             yield archive
         return
     with tempfile.TemporaryFile() as spool:
         shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
-        with lmarc.open(spool) as archive:
+        with lmarc.open(spool, models=models or (), threads=threads, max_time=max_time) as archive:
             _say_damage(archive, "standard input")
             yield archive
 

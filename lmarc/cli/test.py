@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Jobs, Json, Members, Quiet, Verbose
+from lmarc.cli.options import ArchivePath, Jobs, Json, MaxTime, Members, Models, Quiet, Verbose, seconds_of
 from lmarc.errors import exit_code
 
 
 def test(
     archive: ArchivePath,
     members: Members = None,
+    model: Models = None,
+    max_time: MaxTime = None,
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -22,7 +24,10 @@ def test(
     from lmarc.cli.progress import Reporter, summary
     from lmarc.cli.session import opened
 
-    with opened(archive) as source, Reporter("testing", quiet=quiet, verbose=verbose) as reporter:
+    with (
+        opened(archive, model, jobs, seconds_of(max_time)) as source,
+        Reporter("testing", quiet=quiet, verbose=verbose) as reporter,
+    ):
         chosen = source.select(members or ())
         failed = source.test(members, jobs=jobs, observer=reporter)
         code = exit_code([*render.damage(source), *failed.values()])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Jobs, Json, Members, Quiet, Verbose
+from lmarc.cli.options import ArchivePath, Jobs, Json, MaxTime, Members, Models, Quiet, Verbose, seconds_of
 from lmarc.errors import UsageError, exit_code
 
 
@@ -20,6 +20,8 @@ def unpack(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace what exists.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", "-k", help="Keep what exists.")] = False,
     owner: Annotated[bool, typer.Option("--owner", help="Restore owners, by name where known.")] = False,
+    model: Models = None,
+    max_time: MaxTime = None,
     jobs: Jobs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be extracted.")] = False,
     json: Json = False,
@@ -38,7 +40,10 @@ def unpack(
 
     if force and skip_existing:
         raise UsageError("--force and --skip-existing exclude each other")
-    with opened(archive) as source, Reporter("unpacking", quiet=quiet, verbose=verbose) as reporter:
+    with (
+        opened(archive, model, jobs, seconds_of(max_time)) as source,
+        Reporter("unpacking", quiet=quiet, verbose=verbose) as reporter,
+    ):
         if dry_run:
             infos = selected(source, members)
             if json:

@@ -54,9 +54,9 @@ def bucket(length: int) -> int:
 
 @kernel
 def _in_common(text: Bytes, a: int, b: int) -> int:
-    """How many bytes before position a and before b agree, for a < b, up to a limit."""
+    """How many bytes before position a and before b agree, up to a limit."""
     length = 0
-    most = min(a, _MOST_COMPARED)
+    most = min(min(a, b), _MOST_COMPARED)
     while length < most and text[index(a - 1 - length)] == text[index(b - 1 - length)]:
         length += 1
     return length

@@ -53,23 +53,23 @@ from lmarc.coding.tables import ONE, PROBABILITY_BITS, ROUGH_INDEX_BITS, STRETCH
 #: Longest content that can be coded in one piece.
 MOST_BYTES = match.MOST_PLACES
 
-_LEAST_P = 16
-_BASE_RATE, _EXTRA_RATE, _HALF_RATE_BYTES = 14, 64, 8192
-_FINAL_RATE = 2
+LEAST_P = 16
+BASE_RATE, EXTRA_RATE, HALF_RATE_BYTES = 14, 64, 8192
+FINAL_RATE = 2
 _STRETCH_SHIFT = PROBABILITY_BITS - STRETCH_INDEX_BITS
-_CHANCE_BITS = 30
-_ROUGH_SHIFT = _CHANCE_BITS - ROUGH_INDEX_BITS
-_HALF = 1 << (_CHANCE_BITS - 1)
-_SECOND_SHIFT = 20
-_CHANCE_RATE = 8
-_NIBBLE_FACTOR = 0x3D4D51CB
+CHANCE_BITS = 30
+ROUGH_SHIFT = CHANCE_BITS - ROUGH_INDEX_BITS
+HALF = 1 << (CHANCE_BITS - 1)
+SECOND_SHIFT = 20
+CHANCE_RATE = 8
+NIBBLE_FACTOR = 0x3D4D51CB
 _SURE_BUCKET = 16
 # Scaled errors of the mixer from minus this to one below it are too small to learn from.
-_SMALL_ERROR = 512
+SMALL_ERROR = 512
 NO_ROOM = -1
 # Knowledge is asked for a context while enough of its guesses are right (Level.patience), else only now and then. Only
 # guesses of the low half of a byte count: the high half of letters or digits is too easy.
-_FIRST_WORTH, _MOST_WORTH, _LEAST_WORTH, _NOW_AND_THEN = 256, 1024, -64, 15
+FIRST_WORTH, MOST_WORTH, LEAST_WORTH, NOW_AND_THEN = 256, 1024, -64, 15
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -78,13 +78,13 @@ Logits = npt.NDArray[np.int16]
 
 
 @kernel
-def _logit_of(counters: Counters, i: int, stretch: Logits) -> int:
+def logit_of(counters: Counters, i: int, stretch: Logits) -> int:
     """The logit of a counter."""
     return int(stretch[index(int(counters[index(i)]) >> (COUNT_BITS + _STRETCH_SHIFT))])
 
 
 @kernel
-def _ask_matches(
+def ask_matches(
     matches: Ints,
     by_length: Counters,
     by_byte: Counters,
@@ -108,8 +108,8 @@ def _ask_matches(
         if match.speaks(matches, which, node, step):
             bit = match.expected_bit(matches, which, step)
             sign = 2 * bit - 1
-            first = sign * _logit_of(by_length, matches[index(own + match.BY_LENGTH)], stretch)
-            second = sign * _logit_of(by_byte, matches[index(own + match.BY_BYTE)] + step, stretch)
+            first = sign * logit_of(by_length, matches[index(own + match.BY_LENGTH)], stretch)
+            second = sign * logit_of(by_byte, matches[index(own + match.BY_BYTE)] + step, stretch)
             bucket = matches[index(own + match.BUCKET)]
             situation = 1 + 2 * bucket + bit
             expected = matches[index(own + match.EXPECTED)] + 512 * wide(bucket >= _SURE_BUCKET)
@@ -132,13 +132,13 @@ def _seek_matches(matches: Ints, text: Bytes, end: int, long_candidate: int, sho
 
 
 @kernel
-def _map_row(last4_hash: int, expected: int, node: int, rows: int) -> int:
+def map_row(last4_hash: int, expected: int, node: int, rows: int) -> int:
     """Row of the hashed map: by the expected byte if there is one, else by the last two bytes."""
     return (mix(expected if expected else last4_hash, node) >> 16) & (rows - 1)
 
 
 @kernel
-def _known_orders(seen: Ints) -> tuple[int, int]:
+def known_orders(seen: Ints) -> tuple[int, int]:
     """Of the orders 2, 3, 4, 5, 6: how many the content has shown, and how many it or the training text has."""
     live, known = 0, 0
     for i in (0, 1, 2, 3, 10):
@@ -185,7 +185,7 @@ def scratch(level: Level) -> Scratch:
         mixed=np.zeros(2 * len(level.sets), np.int64),
         errors=np.zeros(len(level.sets), np.int64),
         leaves=np.zeros(32, np.int64),
-        worth=np.full(level.contexts, _FIRST_WORTH, np.int64),
+        worth=np.full(level.contexts, FIRST_WORTH, np.int64),
         asked=np.zeros(level.contexts, np.int64),
         keys=np.zeros(level.contexts, np.int64),
         guesses=np.zeros(level.contexts, np.int64),
@@ -251,7 +251,7 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                     segments[index(segment), 2],
                     segments[index(segment), 3],
                 )
-            rate = _BASE_RATE + _EXTRA_RATE * _HALF_RATE_BYTES // (_HALF_RATE_BYTES + position)
+            rate = BASE_RATE + EXTRA_RATE * HALF_RATE_BYTES // (HALF_RATE_BYTES + position)
             last4 = context[LAST4]
             last = last4 & 0xFF
             hashes(context, position, hashed)
@@ -287,14 +287,14 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                     long_hash, short_hash = hashes_for_matches(context, node)
                     prefetch(long_places, match.place(long_places, long_hash, 0))
                     prefetch(short_places, match.place(short_places, short_hash, 0))
-                offset = half * node * _NIBBLE_FACTOR
+                offset = half * node * NIBBLE_FACTOR
                 unknown = 0
                 for i in range(contexts):
                     key = (hashed[i] + offset) & 0xFFFFFFFF
                     slot = take(table, (key & buckets) * BUCKET_BYTES, max(key >> 24, 1), confidence)
                     if slot < 0:
                         slot = ~slot
-                        if kinds[i] != NOTHING and len(known) > 0 and (worth[i] >= 0 or position & _NOW_AND_THEN == 0):
+                        if kinds[i] != NOTHING and len(known) > 0 and (worth[i] >= 0 or position & NOW_AND_THEN == 0):
                             key = hashed[i]
                             if half and kinds[i] == BY_NIBBLE:
                                 key = mix(key, node)
@@ -315,8 +315,8 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                     half_node = node
                     if step == 3:
                         for i in range(contexts):
-                            prefetch(table, ((hashed[i] + 2 * node * _NIBBLE_FACTOR) & buckets) * BUCKET_BYTES)
-                            prefetch(table, ((hashed[i] + (2 * node + 1) * _NIBBLE_FACTOR) & buckets) * BUCKET_BYTES)
+                            prefetch(table, ((hashed[i] + 2 * node * NIBBLE_FACTOR) & buckets) * BUCKET_BYTES)
+                            prefetch(table, ((hashed[i] + (2 * node + 1) * NIBBLE_FACTOR) & buckets) * BUCKET_BYTES)
                     if half:
                         half_node = (node & ((1 << (step - 4)) - 1)) | (1 << (step - 4))
                     now = (step & 1) * sets
@@ -325,11 +325,11 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                     if special:
                         order1_row = (last * 256 + node) * apm.NODES
                         prefetch(order1_map, order1_row)
-                    situation, expected = _ask_matches(
+                    situation, expected = ask_matches(
                         matches, by_length, by_byte, stretch, node, step, inputs, fresh + match_inputs
                     )
-                    inputs[index(fresh + order0_input)] = _logit_of(order0, node, stretch)
-                    hashed_row = _map_row(last4 & 0xFFFF, expected, node, rows) * apm.NODES
+                    inputs[index(fresh + order0_input)] = logit_of(order0, node, stretch)
+                    hashed_row = map_row(last4 & 0xFFFF, expected, node, rows) * apm.NODES
                     prefetch(hashed_map, hashed_row)
                     nonempty = 0
                     for i in range(contexts):
@@ -337,14 +337,14 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                         chance = histories[index(i * 256 + history)]
                         seen[i] = i * 256 + history
                         chances[i] = chance
-                        inputs[index(fresh + i)] = rough[index(wide(chance) >> _ROUGH_SHIFT)]
-                        inputs[index(fresh + second_inputs + i)] = (chance - _HALF) >> _SECOND_SHIFT
+                        inputs[index(fresh + i)] = rough[index(wide(chance) >> ROUGH_SHIFT)]
+                        inputs[index(fresh + second_inputs + i)] = (chance - HALF) >> SECOND_SHIFT
                         nonempty += history != 0
                     chosen[index(now + 0)] = node * count
                     chosen[index(now + 1)] = (set1 + situation * 8 + nonempty * 7 // contexts) * count
                     chosen[index(now + 2)] = (set2 + pair + step) * count
                     if special:
-                        live, any_ = _known_orders(seen)
+                        live, any_ = known_orders(seen)
                         chosen[index(now + 3)] = (set3 + ((kind * 6 + live) * 6 + any_) * 8 + step) * count
                         chosen[index(now + 4)] = (set4 + kind * 256 + local + (step if kind != TEXT else 0)) * count
                         chosen[index(now + 5)] = (set5 + kind * 256 + pick) * count
@@ -367,7 +367,7 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                         refined = (4 * p + 6 * by_order1 + 6 * by_hash) >> 4
                     else:
                         refined = (7 * p + 9 * by_hash) >> 4
-                    refined = min(max(refined, _LEAST_P), ONE - _LEAST_P)
+                    refined = min(max(refined, LEAST_P), ONE - LEAST_P)
                     if decoding:
                         bit, end, value, span = decode_bit(code, end, value, span, refined)
                     else:
@@ -379,16 +379,16 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                     uncertain = 0
                     for k in range(sets):
                         errors[k] = scaled_error(mixed[index(now + k)], bit, rate, squash)
-                        uncertain |= (errors[k] + _SMALL_ERROR) & (-2 * _SMALL_ERROR)
-                    error = (((bit << PROBABILITY_BITS) - p) * _FINAL_RATE) >> 4
+                        uncertain |= (errors[k] + SMALL_ERROR) & (-2 * SMALL_ERROR)
+                    error = (((bit << PROBABILITY_BITS) - p) * FINAL_RATE) >> 4
                     for k in range(sets):
                         final = wide(finals[index(final_row + k)]) + ((mixed[index(now + k)] * error) >> 10)
                         finals[index(final_row + k)] = min(max(final, -WEIGHT_LIMIT), WEIGHT_LIMIT)
                     for which in range(MATCHES):
                         match.correct(matches, which, node, step, bit, by_length, by_byte, reciprocals)
-                    target = np.int32(bit << _CHANCE_BITS)
+                    target = np.int32(bit << CHANCE_BITS)
                     for i in range(contexts):
-                        chances[i] += np.int32(np.int32(target - chances[i]) >> _CHANCE_RATE)
+                        chances[i] += np.int32(np.int32(target - chances[i]) >> CHANCE_RATE)
                     following = bit << 8
                     for i in range(contexts):
                         history = seen[i]
@@ -398,7 +398,7 @@ def build(level: Level, stamp: int, off: int = 0) -> Kernel:
                     node = 2 * node + bit
             for j in range(unknown):
                 gained = patience * wide(guesses[j] == node & 15) - 1
-                worth[asked[j]] = min(max(worth[asked[j]] + gained, _LEAST_WORTH), _MOST_WORTH)
+                worth[asked[j]] = min(max(worth[asked[j]] + gained, LEAST_WORTH), MOST_WORTH)
             text[index(position)] = node & 0xFF
             for which in range(MATCHES):
                 match.follow(matches, which, node & 0xFF)

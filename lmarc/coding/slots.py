@@ -53,3 +53,12 @@ def take(table: Bytes, base: int, check: int, confidence: Bytes) -> int:
     for offset in range(victim + 1, victim + SLOT_BYTES):
         table[index(offset)] = 0
     return ~victim
+
+
+@kernel
+def peek(table: Bytes, base: int, check: int) -> int:
+    """Offset of the slot for `check` in the bucket at `base`, -1 if it is not there."""
+    for slot in range(base, base + BUCKET_BYTES, SLOT_BYTES):
+        if wide(table[index(slot)]) == check:
+            return slot
+    return -1

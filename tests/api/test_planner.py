@@ -61,7 +61,7 @@ KINDS: dict[str, Callable[[], bytes]] = {
 def test_a_chunk_is_never_larger_than_others_make_it(kind: str, preset: str) -> None:
     data = KINDS[kind]()
     chosen = PRESETS[preset]
-    coded = ChunkCoder(chosen.backend, chosen.params).code([data])
+    coded = ChunkCoder(chosen).code([data])
     assert coded.size == len(data)
     assert len(coded.payload) <= min(len(data), len(zframe.compress(data, 19)))
     if coded.backend == "store":
@@ -82,7 +82,7 @@ def test_a_chunk_is_never_larger_than_others_make_it(kind: str, preset: str) -> 
     ],
 )
 def test_the_backend_that_suits(kind: str, backend: str) -> None:
-    assert ChunkCoder("cm", {}).code([KINDS[kind]()]).backend == backend
+    assert ChunkCoder(PRESETS["balanced"]).code([KINDS[kind]()]).backend == backend
 
 
 def test_what_cm_need_not_be_compared_for() -> None:

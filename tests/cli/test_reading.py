@@ -243,7 +243,7 @@ def test_every_reading_command_speaks_json(command: str, here: Path) -> None:
 
 # --- help --------------------------------------------------------------------------------------------------
 
-COMMANDS = ["pack", "unpack", "list", "cat", "test", "info", "diff", "backends"]
+COMMANDS = ["pack", "unpack", "list", "cat", "test", "info", "diff", "backends", "models"]
 
 
 def test_help() -> None:

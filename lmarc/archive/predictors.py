@@ -1,0 +1,102 @@
+"""Predictors in an archive: opened for packing, or as a header asks; what the header says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmarc.backends import registry
+from lmarc.backends.predicted import PredictorCodec
+from lmarc.container.header import BackendRef, Header
+from lmarc.errors import BackendError, BackendMissingError, LmarcError
+from lmarc.models import find
+from lmarc.models.identity import ModelFile
+from lmarc.models.wanted import Wanted
+
+_MOST_TEXT = 200
+
+
+@dataclass
+class OpenPredictor:
+    """A predictor opened for packing, and what a header says of it."""
+
+    codec: PredictorCodec
+    model: ModelFile
+    threads: int
+    reference: BackendRef
+    model_row: dict[str, Any]
+    chunking: dict[str, Any]
+    #: Whether a payload decodes to this content in another process; set where that is asked for.
+    verify: Callable[[OpenPredictor, bytes, bytes], bool] | None = None
+    #: Groups that did not decode to what they were made of.
+    unverified: int = 0
+
+    def code(self, data: bytes) -> bytes | None:
+        """The payload of a group; None if the model failed at it or it does not verify."""
+        try:
+            payload = self.codec.compress(data, {})
+        except BackendError as error:
+            registry.warn_broken(self.reference.name, str(error))
+            return None
+        if self.verify is not None and not self.verify(self, data, payload):
+            self.unverified += 1
+            return None
+        return payload
+
+
+def open_for_packing(name: str, model: ModelFile, params: Mapping[str, Any], threads: int) -> OpenPredictor:
+    """Open a model, decide how to run it here and take its canary. Raises BackendMissingError."""
+    codec = _opened(name, None, model, params, threads)
+    properties = codec.properties() | {"model": 0}
+    settings = properties["params"]
+    chunking = {key: settings[key] for key in ("lanes", "context", "keep") if type(settings.get(key)) is int}
+    if "keep" in chunking:
+        chunking["overlap"] = chunking.pop("keep")
+    reference = BackendRef(codec.name, codec.version, properties)
+    return OpenPredictor(codec, model, threads, reference, _row(model, codec), chunking)
+
+
+def open_for_reading(ref: BackendRef, header: Header, paths: Sequence[str], threads: int) -> PredictorCodec:
+    """The predictor that an archive's header asks for, its model found and checked, and this machine with its canary.
+
+    Raises BackendMissingError or EnvironmentMismatchError.
+    """
+    registry.predictor(ref.name, ref.version)
+    rows = header.options.get("models", [])
+    if "model" not in ref.properties:
+        raise BackendMissingError(f"the archive does not say which model backend {ref.name!r} needs")
+    model = find.require(Wanted.from_header(rows[ref.properties["model"]]), paths=paths)
+    codec = _opened(ref.name, ref.version, model, ref.params, threads)
+    try:
+        codec.check(ref.properties)
+    except BaseException:
+        codec.close()
+        raise
+    return codec
+
+
+def _opened(
+    name: str, version: int | None, model: ModelFile, params: Mapping[str, Any], threads: int
+) -> PredictorCodec:
+    backend = registry.predictor(name, version)
+    try:
+        return PredictorCodec(backend, backend.open(model.path, params, threads))
+    except LmarcError:
+        raise
+    except Exception as error:
+        raise BackendMissingError(f"backend {name!r} cannot use {model.file_name}: {error}") from error
+
+
+def _row(model: ModelFile, codec: PredictorCodec) -> dict[str, Any]:
+    """The model as the header names it."""
+    about = codec.model.about()
+    row: dict[str, Any] = {"sha256": model.sha256, "name": model.file_name[:_MOST_TEXT], "size": model.size}
+    for key in ("title", "architecture", "quantisation", "source", "revision"):
+        value = about.get(key) or getattr(model, key, "")
+        if value:
+            row[key] = str(value)[:_MOST_TEXT]
+    tokenizer = about.get("tokenizer")
+    if tokenizer:
+        row["tokenizer"] = dict(tokenizer)
+    return row

@@ -1,0 +1,179 @@
+"""A predictor with an open model, as a codec: groups in, payloads out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lmarc.backends.contract import CodecBackend, PredictorBackend, PredictorModel
+from lmarc.errors import BackendError, DamagedError, EnvironmentMismatchError, LmarcError
+
+#: What a canary is: a digest of so many bytes.
+CANARY_BYTES = 16
+_CANARY_STEPS = 6
+#: A lane is worth its beginning, of which its model knows nothing, from so many symbols on.
+_LEAST_SYMBOLS = 768
+#: What the environment may hold, for a header that stays small.
+_MOST_ENTRIES, _MOST_TEXT = 16, 400
+
+
+class PredictorCodec(CodecBackend):
+    """Codes groups with an open model. Several threads may call it; one group is coded at a time.
+
+    Without `mixing` the context models are left out: the code is then as long as the model's own log loss.
+    """
+
+    def __init__(self, backend: PredictorBackend, model: PredictorModel, *, mixing: bool = True) -> None:
+        from lmarc.coding.vocabulary import Vocabulary
+
+        self.name = backend.name  # type: ignore[misc]
+        self.version = backend.version  # type: ignore[misc]
+        self.promise = backend.promise  # type: ignore[misc]
+        self.model = model
+        self._mixing = mixing
+        self._vocabulary = Vocabulary(model.vocabulary)
+        self._lock = threading.Lock()
+
+    def compress(self, data: bytes | bytearray | memoryview, params: Mapping[str, Any]) -> bytes:
+        """Code a group. Raises BackendError if the model fails."""
+        from lmarc.coding import group, spelling
+
+        model = self.model
+        with self._lock, _named(self.name, BackendError):
+            ranks = spelling.spell(bytes(data), self._vocabulary, model.tokenize)
+            lanes = max(min(model.lanes, len(ranks) // _LEAST_SYMBOLS), 1)
+            session = model.session(lanes)
+            try:
+                return group.encode(
+                    ranks, self._vocabulary, session.advance, model.first, lanes, model.steps, mixing=self._mixing
+                )
+            finally:
+                session.close()
+
+    def decompress(self, payload: memoryview, size: int, params: Mapping[str, Any]) -> bytes:
+        """Decode a group. Raises DamagedError."""
+        from lmarc.coding import group
+
+        model = self.model
+        with self._lock, _named(self.name, DamagedError):
+            reader = group.Reader(payload, size, self._vocabulary, model.lanes, mixing=self._mixing)
+            session = model.session(reader.lane_count)
+            try:
+                return reader.decode(session.advance, model.first)
+            finally:
+                session.close()
+
+    def measure(self, seconds: float = 1.0) -> float:
+        """Symbols in a second that unpacking decodes, all lanes together; from so many seconds of doing it."""
+        import time
+
+        import numpy as np
+
+        model = self.model
+        with self._lock:
+            session = model.session(model.lanes)
+            symbols = np.full((model.lanes, 1), model.first, dtype=np.int32)
+            try:
+                session.advance(symbols)
+                start, steps = time.monotonic(), 0
+                while time.monotonic() - start < seconds or steps < 2:
+                    session.advance(symbols)
+                    steps += 1
+                return steps * model.lanes / (time.monotonic() - start)
+            finally:
+                session.close()
+
+    def symbols_of(self, payload: memoryview) -> int:
+        """How many symbols a payload says it has. Raises DamagedError."""
+        from lmarc.coding import group
+
+        with _named(self.name, DamagedError):
+            return group.symbols_of(payload)
+
+    def symbols_in(self, data: bytes) -> int:
+        """How many symbols data is spelled with."""
+        from lmarc.coding import spelling
+
+        return len(spelling.spell(data, self._vocabulary, self.model.tokenize))
+
+    def canary(self) -> bytes:
+        """A digest of the scores of fixed symbols, taken as a decoder takes them, and of the settings."""
+        import numpy as np
+        from blake3 import blake3
+
+        from lmarc.coding.weights import weigh_here
+        from lmarc.container import wire
+
+        model = self.model
+        digest = blake3(wire.pack_msgpack(_plain(model.settings)))
+        symbols = np.array([symbol for symbol, piece in enumerate(model.vocabulary) if piece] or [model.first])
+        with self._lock:
+            for lanes in sorted({1, model.lanes}):
+                session = model.session(lanes)
+                try:
+                    for step in range(_CANARY_STEPS):
+                        chosen = (np.arange(lanes) * 7919 + step * 104729 + 1) % len(symbols)
+                        shown = symbols[chosen].astype(np.int32)[:, np.newaxis]
+                        for scores in session.advance(shown if step else np.full_like(shown, model.first)):
+                            digest.update(weigh_here(scores[0], self._vocabulary).tobytes())
+                finally:
+                    session.close()
+        return digest.digest(CANARY_BYTES)
+
+    def properties(self) -> dict[str, Any]:
+        """What the header says of the backend: settings, and for a matching one its environment and canary."""
+        out: dict[str, Any] = {"params": _plain(self.model.settings)}
+        if self.promise == "matching":
+            out |= {
+                "promise": "matching",
+                "environment": environment_of(self.model),
+                "canary": self.canary(),
+            }
+        return out
+
+    def check(self, properties: Mapping[str, Any]) -> None:
+        """Compare this machine with an archive's properties. Raises EnvironmentMismatchError, saying what differs."""
+        if self.promise != "matching" or properties.get("canary") == self.canary():
+            return
+        there: Any = properties.get("environment", {})
+        there = there if isinstance(there, dict) else {}
+        here = environment_of(self.model)
+        differing = [
+            f"{key}: {there.get(key, 'nothing')!s:.120} there, {here.get(key, 'nothing'):.120} here"
+            for key in sorted({*there, *here})
+            if there.get(key) != here.get(key)
+        ]
+        what = "; ".join(differing) if differing else "nothing that the archive names: its settings were changed"
+        raise EnvironmentMismatchError(
+            f"backend {self.name!r} does not give the scores here that the archive was written with. Differs: {what}. "
+            f"It can be unpacked where these are as they were"
+        )
+
+    def close(self) -> None:
+        """Free the model."""
+        self.model.close()
+
+
+def environment_of(model: PredictorModel) -> dict[str, str]:
+    """The model's environment, cut to what a header takes."""
+    entries = sorted((str(key), str(value)) for key, value in model.environment().items())
+    return {key[:_MOST_TEXT]: value[:_MOST_TEXT] for key, value in entries[:_MOST_ENTRIES]}
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): settings[key] for key in sorted(settings)}
+
+
+class _named:
+    """Turns whatever a plugin raises into an error of ours that names it; our own errors pass."""
+
+    def __init__(self, name: str, kind: Callable[[str], LmarcError]) -> None:
+        self._name, self._kind = name, kind
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, LmarcError):
+            raise self._kind(f"backend {self._name!r}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,1 @@
+"""Model identity: hash a model file, find a named hash on this disk."""

@@ -1,0 +1,1 @@
+"""lmarc backend `llama`: GGUF language models, run by llama.cpp."""

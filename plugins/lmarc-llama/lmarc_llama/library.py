@@ -1,0 +1,45 @@
+"""llama.cpp itself: loaded once, quiet, and what it says kept for error messages."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections import deque
+from functools import cache
+from typing import Any
+
+_ERROR, _CONTINUED = 4, 5
+_said: deque[str] = deque(maxlen=8)
+_lock = threading.Lock()
+_kept: list[Any] = []
+
+
+@cache
+def library() -> Any:
+    """The module llama_cpp. Raises ImportError, or OSError where its shared library cannot be loaded."""
+    # Kernels that are taken from eight rows on, with other results than those for fewer (ggml-cpu, tiled.cpp).
+    os.environ["GGML_CPU_TILED_MM"] = "0"
+    # Threads that wait by spinning make a busy machine hundreds of times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    import llama_cpp
+
+    def listen(level: int, text: bytes, _data: Any) -> None:
+        if level in (_ERROR, _CONTINUED):
+            with _lock:
+                _said.append(text.decode("utf-8", "replace").strip())
+
+    listener = llama_cpp.llama_log_callback(listen)
+    # The library keeps the pointer for as long as it lives.
+    _kept.append(listener)
+    llama_cpp.llama_log_set(listener, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+def last_error() -> str:
+    """What llama.cpp said last of errors, in a line."""
+    with _lock:
+        lines = [line for line in _said if line]
+        _said.clear()
+    return "; ".join(lines[-2:]) or "llama.cpp gives no reason"

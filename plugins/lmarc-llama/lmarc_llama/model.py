@@ -1,0 +1,217 @@
+"""A GGUF model, open: its vocabulary, how its lanes are to be run, and what its scores depend on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmarc.backends.contract import PredictorModel, Session
+from lmarc.errors import UnsupportedError
+from lmarc.models.gguf import read_info
+from lmarc_llama import vocabulary
+from lmarc_llama.engine import AGAIN, KV_TYPES, NEVER, SHIFT, LaneSession, Shape
+from lmarc_llama.library import last_error, library
+
+_CONTEXT = 1024
+_LANES = 16
+_STEPS = 8
+#: What the scores of one call may take, in bytes.
+_MOST_SCORES = 256 << 20
+#: What the KV cache may take, as a part of the memory there is.
+_KV_SHARE = 4
+_LIMITS = {
+    "lanes": (1, 1024),
+    "rows": (1, 1024),
+    "steps": (1, 512),
+    "context": (64, 1 << 20),
+    "keep": (0, 1 << 20),
+    "flash": (0, 1),
+    "extra": (0, 1),
+    "threads": (0, 1024),
+}
+_PROBE_SEED = 1
+
+
+class LlamaModel(PredictorModel):
+    """A model loaded by llama.cpp. Raises ValueError for a file that it cannot load or that is no decoder."""
+
+    def __init__(self, path: str, params: Mapping[str, Any], threads: int) -> None:
+        llama = library()
+        self._path = path
+        self._model: Any = None
+        self._vocabulary: Any = None
+        self._extra = True
+        self._load(params.get("extra", 1) == 1)
+        self._threads = max(threads, 1)
+        self._session: LaneSession | None = None
+        self.vocabulary = vocabulary.pieces(self._vocabulary)
+        self.first = vocabulary.first_token(self._vocabulary)
+        self._is_recurrent = bool(llama.llama_model_is_recurrent(self._model))
+        self._shape = _shape_of(params) if "slide" in params else self._agreeing(self._choose(params))
+        self.lanes, self.steps = self._shape.lanes, self._shape.steps
+        self.settings = asdict(self._shape)
+
+    def _load(self, extra: bool) -> None:
+        """Load the file, or load it again where that is to be done another way. Raises ValueError."""
+        llama = library()
+        if self._model is not None:
+            if self._extra == extra:
+                return
+            llama.llama_model_free(self._model)
+            self._model = None
+        params = llama.llama_model_default_params()
+        params.n_gpu_layers = 0
+        params.use_extra_bufts = extra
+        overrides = (llama.llama_model_kv_override * 2)()
+        # A text does not begin with a space that nobody wrote.
+        overrides[0].tag = llama.LLAMA_KV_OVERRIDE_TYPE_BOOL
+        overrides[0].key = b"tokenizer.ggml.add_space_prefix"
+        overrides[0].value.val_bool = False
+        params.kv_overrides = overrides
+        last_error()
+        self._extra = extra
+        self._model = llama.llama_model_load_from_file(os.fsencode(self._path), params)
+        if not self._model:
+            raise ValueError(f"llama.cpp cannot load it: {last_error()}")
+        self._vocabulary = llama.llama_model_get_vocab(self._model)
+
+    def _choose(self, params: Mapping[str, Any]) -> Shape:
+        """How to run the lanes, as far as model and memory decide."""
+        llama = library()
+        context = min(int(params.get("context", _CONTEXT)), max(llama.llama_model_n_ctx_train(self._model), 64))
+        context -= context % 64
+        fit = _memory() // _KV_SHARE // max(self._kv_bytes() * context, 1)
+        lanes = max(min(int(params.get("lanes", _LANES)), fit), 1)
+        steps = int(params.get("steps", _STEPS))
+        is_mixed = self._is_recurrent or llama.llama_model_is_hybrid(self._model)
+        if is_mixed and not read_info(self._path).architecture.startswith("rwkv"):
+            # What several steps give may differ in the last bits, and first after many of them.
+            steps = 1
+        while steps > 1 and lanes * steps * len(self.vocabulary) * 4 > _MOST_SCORES:
+            steps //= 2
+        return Shape(
+            lanes=lanes,
+            rows=1,
+            steps=steps,
+            context=context,
+            keep=int(params.get("keep", context // 2)),
+            slide=NEVER if self._is_recurrent else str(params.get("sliding", SHIFT)),
+            kv=str(params.get("kv", "f16/bf16")),
+            flash=1,
+            extra=1,
+            threads=0,
+        )
+
+    def _agreeing(self, shape: Shape) -> Shape:
+        """The shape with the fewest rows for which several steps at once, single steps and other numbers of lanes and
+        threads give the same bits; one of lockstep alone, with all lanes and this number of threads, if none does.
+
+        benchmarks/llama_matching.py shows what differs otherwise.
+        """
+        if shape.steps > 1:
+            rng = np.random.default_rng(_PROBE_SEED)
+            symbols = rng.integers(0, len(self.vocabulary), (max(shape.lanes, 2), 2 * shape.steps), dtype=np.int32)
+            for extra in (1, 0):
+                self._load(extra == 1)
+                wanted = self._probe(shape, symbols, shape.steps, self._threads)
+                for rows in sorted({1, 2, min(8, len(symbols)), len(symbols)}):
+                    tried = replace(shape, rows=rows, extra=extra)
+                    if self._agrees(tried, symbols, wanted):
+                        return tried
+        self._load(True)
+        return replace(shape, rows=shape.lanes, steps=1, threads=self._threads)
+
+    def _agrees(self, shape: Shape, symbols: npt.NDArray[np.int32], wanted: npt.NDArray[np.int32]) -> bool:
+        """Whether what a decoder can do gives what was computed with all lanes, several steps at once."""
+        others = (self._threads, self._threads % 2 + 1)
+        return all(
+            np.array_equal(self._probe(shape, symbols[:lanes], steps, threads), wanted[:lanes])
+            for lanes in (shape.rows, len(symbols))
+            for steps in (1, shape.steps)
+            for threads in others
+        )
+
+    def _probe(self, shape: Shape, symbols: npt.NDArray[np.int32], steps: int, threads: int) -> npt.NDArray[np.int32]:
+        """int32[lanes, all steps, vocabulary]: the bits of the scores of symbols, taken so many steps at once."""
+        session = LaneSession(self._model, shape, len(symbols), threads)
+        try:
+            parts = [
+                session.advance(np.ascontiguousarray(symbols[:, at : at + steps])).copy()
+                for at in range(0, symbols.shape[1], steps)
+            ]
+        finally:
+            session.close()
+        return np.concatenate(parts, axis=1).view(np.int32)
+
+    def _kv_bytes(self) -> int:
+        """What one token of one lane takes in the KV cache at most."""
+        llama = library()
+        heads = max(llama.llama_model_n_head(self._model), 1)
+        width = llama.llama_model_n_embd(self._model) * llama.llama_model_n_head_kv(self._model) // heads
+        return int(llama.llama_model_n_layer(self._model) * width * 2 * 2)
+
+    def tokenize(self, text: bytes) -> npt.NDArray[np.int32]:
+        """Tokens of valid UTF-8."""
+        return vocabulary.tokenize(self._vocabulary, text)
+
+    def session(self, lanes: int) -> Session:
+        """A session; there is one at a time."""
+        if self._session is not None:
+            self._session.close()
+        self._session = LaneSession(self._model, self._shape, lanes, self._threads)
+        return self._session
+
+    def environment(self) -> Mapping[str, str]:
+        """The build of llama.cpp, and the instructions it uses."""
+        llama = library()
+        return {
+            "llama-cpp-python": str(llama.__version__),
+            "machine": platform.machine(),
+            "system": llama.llama_print_system_info().decode().strip(),
+        }
+
+    def about(self) -> Mapping[str, Any]:
+        """What the GGUF file says of itself."""
+        info = read_info(self._path)
+        return {
+            "title": info.name,
+            "architecture": info.architecture,
+            "quantisation": info.quantisation,
+            "source": info.source,
+            "tokenizer": {"kind": info.tokenizer, "sha256": info.tokenizer_sha256},
+        }
+
+    def close(self) -> None:
+        """Free session and model."""
+        if self._session is not None:
+            self._session.close()
+        if self._model is not None:
+            library().llama_model_free(self._model)
+            self._model = None
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _shape_of(settings: Mapping[str, Any]) -> Shape:
+    """The shape that an archive's settings ask for. Raises UnsupportedError for those that mean nothing."""
+    for key, (least, most) in _LIMITS.items():
+        value = settings.get(key)
+        if type(value) is not int or not least <= value <= most:
+            raise UnsupportedError(f"backend 'llama' knows no {key} {value!r:.20}")
+    for key, values in (("slide", (SHIFT, AGAIN, NEVER)), ("kv", tuple(KV_TYPES))):
+        if settings.get(key) not in values:
+            raise UnsupportedError(f"backend 'llama' knows no {key} {settings.get(key)!r:.20}")
+    shape = Shape(**{field.name: settings[field.name] for field in fields(Shape)})
+    is_possible = shape.keep < shape.context and shape.rows <= shape.lanes
+    if not is_possible or shape.context % shape.steps or shape.keep % shape.steps:
+        raise UnsupportedError("backend 'llama' cannot run lanes of such a shape")
+    return shape
