@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lmarc.backends.contract import CodecBackend, PredictorBackend, PredictorModel
-from lmarc.errors import BackendError, DamagedError, EnvironmentMismatchError, LmarcError
+from lmarc.errors import BackendError, BackendMissingError, DamagedError, EnvironmentMismatchError, LmarcError
 
 #: What a canary is: a digest of so many bytes.
 CANARY_BYTES = 16
 _CANARY_STEPS = 6
 #: A lane is worth its beginning, of which its model knows nothing, from so many symbols on.
-_LEAST_SYMBOLS = 768
+_LEAST_SYMBOLS = 4096
 #: What the environment may hold, for a header that stays small.
 _MOST_ENTRIES, _MOST_TEXT = 16, 400
 
@@ -98,15 +98,26 @@ class PredictorCodec(CodecBackend):
         return len(spelling.spell(data, self._vocabulary, self.model.tokenize))
 
     def canary(self) -> bytes:
-        """A digest of the scores of fixed symbols, taken as a decoder takes them, and of the settings."""
-        import numpy as np
+        """A digest of the scores of fixed symbols, taken as a decoder takes them, and of the settings.
+
+        Raises BackendMissingError if the model cannot be run here.
+        """
         from blake3 import blake3
 
-        from lmarc.coding.weights import weigh_here
         from lmarc.container import wire
 
+        with _named(self.name, BackendMissingError):
+            digest = blake3(wire.pack_msgpack(_plain(self.model.settings)))
+            self._take_scores(digest.update)
+            return digest.digest(CANARY_BYTES)
+
+    def _take_scores(self, take: Callable[[bytes], object]) -> None:
+        """Hand on the sums of weights, of every lane at every step of the canary."""
+        import numpy as np
+
+        from lmarc.coding.weights import weigh_here
+
         model = self.model
-        digest = blake3(wire.pack_msgpack(_plain(model.settings)))
         symbols = np.array([symbol for symbol, piece in enumerate(model.vocabulary) if piece] or [model.first])
         with self._lock:
             for lanes in sorted({1, model.lanes}):
@@ -116,10 +127,9 @@ class PredictorCodec(CodecBackend):
                         chosen = (np.arange(lanes) * 7919 + step * 104729 + 1) % len(symbols)
                         shown = symbols[chosen].astype(np.int32)[:, np.newaxis]
                         for scores in session.advance(shown if step else np.full_like(shown, model.first)):
-                            digest.update(weigh_here(scores[0], self._vocabulary).tobytes())
+                            take(weigh_here(scores[0], self._vocabulary).tobytes())
                 finally:
                     session.close()
-        return digest.digest(CANARY_BYTES)
 
     def properties(self) -> dict[str, Any]:
         """What the header says of the backend: settings, and for a matching one its environment and canary."""

@@ -17,7 +17,8 @@ Scores = npt.NDArray[np.float32]
 
 #: Types of keys and values in the KV cache by ggml's numbers. With the first, flash attention computes all shapes one
 #: way and keys can be moved; to move keys of type bf16 ends the process.
-KV_TYPES = {"f16/bf16": (1, 30), "bf16/bf16": (30, 30)}
+MOVABLE = "f16/bf16"
+KV_TYPES = {MOVABLE: (1, 30), "bf16/bf16": (30, 30)}
 #: What happens when a lane's context is full: what is kept of it is moved to its front or computed anew, or nothing.
 SHIFT, AGAIN, NEVER = "shift", "again", "never"
 

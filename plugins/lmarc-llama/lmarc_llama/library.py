@@ -20,6 +20,8 @@ def library() -> Any:
     """The module llama_cpp. Raises ImportError, or OSError where its shared library cannot be loaded."""
     # Kernels that are taken from eight rows on, with other results than those for fewer (ggml-cpu, tiled.cpp).
     os.environ["GGML_CPU_TILED_MM"] = "0"
+    # Where it gives up, it would have a debugger look at this process.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     # Threads that wait by spinning make a busy machine hundreds of times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import llama_cpp
@@ -40,6 +42,6 @@ def library() -> Any:
 def last_error() -> str:
     """What llama.cpp said last of errors, in a line."""
     with _lock:
-        lines = [line for line in _said if line]
+        lines = [line for line in _said if line.strip(".")]
         _said.clear()
     return "; ".join(lines[-2:]) or "llama.cpp gives no reason"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -12,29 +13,35 @@ import numpy as np
 import numpy.typing as npt
 
 from lmarc.backends.contract import PredictorModel, Session
-from lmarc.errors import UnsupportedError
+from lmarc.errors import LimitError, UnsupportedError
 from lmarc.models.gguf import read_info
 from lmarc_llama import vocabulary
-from lmarc_llama.engine import AGAIN, KV_TYPES, NEVER, SHIFT, LaneSession, Shape
+from lmarc_llama.engine import AGAIN, KV_TYPES, MOVABLE, NEVER, SHIFT, LaneSession, Shape
 from lmarc_llama.library import last_error, library
 
 _CONTEXT = 1024
-_LANES = 16
+_LANES, _LANES_OF_SMALL = 16, 4
+#: Models with fewer weights gain no speed from more lanes.
+_SMALL = 20_000_000
 _STEPS = 8
 #: What the scores of one call may take, in bytes.
 _MOST_SCORES = 256 << 20
 #: What the KV cache may take, as a part of the memory there is.
 _KV_SHARE = 4
 _LIMITS = {
-    "lanes": (1, 1024),
-    "rows": (1, 1024),
+    "lanes": (1, 256),
+    "rows": (1, 256),
     "steps": (1, 512),
     "context": (64, 1 << 20),
     "keep": (0, 1 << 20),
     "flash": (0, 1),
     "extra": (0, 1),
-    "threads": (0, 1024),
+    "threads": (0, 256),
 }
+#: What packing may wish; anything else is an archive's settings.
+_WISHES = frozenset({"lanes", "context", "keep", "steps", "kv", "sliding"})
+#: What llama.cpp keeps for every token of the KV cache besides keys and values, in bytes.
+_CELL_BYTES = 64
 _PROBE_SEED = 1
 
 
@@ -50,10 +57,20 @@ class LlamaModel(PredictorModel):
         self._load(params.get("extra", 1) == 1)
         self._threads = max(threads, 1)
         self._session: LaneSession | None = None
+        if vocabulary.kind(self._vocabulary) == "none":
+            self.close()
+            raise ValueError("it has no vocabulary")
         self.vocabulary = vocabulary.pieces(self._vocabulary)
         self.first = vocabulary.first_token(self._vocabulary)
         self._is_recurrent = bool(llama.llama_model_is_recurrent(self._model))
-        self._shape = _shape_of(params) if "slide" in params else self._agreeing(self._choose(params))
+        try:
+            if set(params) <= _WISHES:
+                self._shape = self._agreeing(self._choose(params))
+            else:
+                self._shape = self._affordable(_shape_of(params))
+        except BaseException:
+            self.close()
+            raise
         self.lanes, self.steps = self._shape.lanes, self._shape.steps
         self.settings = asdict(self._shape)
 
@@ -82,12 +99,15 @@ class LlamaModel(PredictorModel):
         self._vocabulary = llama.llama_model_get_vocab(self._model)
 
     def _choose(self, params: Mapping[str, Any]) -> Shape:
-        """How to run the lanes, as far as model and memory decide."""
+        """How to run the lanes, as far as model and memory decide. Raises UnsupportedError for wishes out of bounds."""
         llama = library()
+        for key in _LIMITS.keys() & params.keys():
+            _check(params, key)
         context = min(int(params.get("context", _CONTEXT)), max(llama.llama_model_n_ctx_train(self._model), 64))
         context -= context % 64
         fit = _memory() // _KV_SHARE // max(self._kv_bytes() * context, 1)
-        lanes = max(min(int(params.get("lanes", _LANES)), fit), 1)
+        usual = _LANES if llama.llama_model_n_params(self._model) >= _SMALL else _LANES_OF_SMALL
+        lanes = max(min(int(params.get("lanes", usual)), fit), 1)
         steps = int(params.get("steps", _STEPS))
         is_mixed = self._is_recurrent or llama.llama_model_is_hybrid(self._model)
         if is_mixed and not read_info(self._path).architecture.startswith("rwkv"):
@@ -95,7 +115,7 @@ class LlamaModel(PredictorModel):
             steps = 1
         while steps > 1 and lanes * steps * len(self.vocabulary) * 4 > _MOST_SCORES:
             steps //= 2
-        return Shape(
+        shape = Shape(
             lanes=lanes,
             rows=1,
             steps=steps,
@@ -107,6 +127,15 @@ class LlamaModel(PredictorModel):
             extra=1,
             threads=0,
         )
+        return self._affordable(_possible(shape))
+
+    def _affordable(self, shape: Shape) -> Shape:
+        """The shape. Raises LimitError if this machine has not the memory that it takes."""
+        lanes = max(shape.lanes, shape.rows)
+        kv = lanes * shape.context * (self._kv_bytes() + _CELL_BYTES)
+        if max(kv, lanes * shape.steps * len(self.vocabulary) * 4) > _memory() // 2:
+            raise LimitError(f"{lanes} lanes of {shape.context} tokens take more memory than there is")
+        return shape
 
     def _agreeing(self, shape: Shape) -> Shape:
         """The shape with the fewest rows for which several steps at once, single steps and other numbers of lanes and
@@ -114,9 +143,12 @@ class LlamaModel(PredictorModel):
 
         benchmarks/llama_matching.py shows what differs otherwise.
         """
+        rng = np.random.default_rng(_PROBE_SEED)
+        symbols = rng.integers(0, len(self.vocabulary), (max(shape.lanes, 2), 2 * shape.steps), dtype=np.int32)
+        scores = self._probe(shape, symbols, shape.steps, self._threads)
+        if not library().llama_model_has_decoder(self._model) or (scores == scores[..., :1]).all():
+            raise ValueError("it predicts nothing")
         if shape.steps > 1:
-            rng = np.random.default_rng(_PROBE_SEED)
-            symbols = rng.integers(0, len(self.vocabulary), (max(shape.lanes, 2), 2 * shape.steps), dtype=np.int32)
             for extra in (1, 0):
                 self._load(extra == 1)
                 wanted = self._probe(shape, symbols, shape.steps, self._threads)
@@ -173,7 +205,7 @@ class LlamaModel(PredictorModel):
         return {
             "llama-cpp-python": str(llama.__version__),
             "machine": platform.machine(),
-            "system": llama.llama_print_system_info().decode().strip(),
+            "instructions": " ".join(re.findall(r"(\w+) = 1", llama.llama_print_system_info().decode())),
         }
 
     def about(self) -> Mapping[str, Any]:
@@ -203,15 +235,26 @@ def _memory() -> int:
 
 def _shape_of(settings: Mapping[str, Any]) -> Shape:
     """The shape that an archive's settings ask for. Raises UnsupportedError for those that mean nothing."""
-    for key, (least, most) in _LIMITS.items():
-        value = settings.get(key)
-        if type(value) is not int or not least <= value <= most:
-            raise UnsupportedError(f"backend 'llama' knows no {key} {value!r:.20}")
+    for key in _LIMITS:
+        _check(settings, key)
     for key, values in (("slide", (SHIFT, AGAIN, NEVER)), ("kv", tuple(KV_TYPES))):
         if settings.get(key) not in values:
             raise UnsupportedError(f"backend 'llama' knows no {key} {settings.get(key)!r:.20}")
-    shape = Shape(**{field.name: settings[field.name] for field in fields(Shape)})
-    is_possible = shape.keep < shape.context and shape.rows <= shape.lanes
+    return _possible(Shape(**{field.name: settings[field.name] for field in fields(Shape)}))
+
+
+def _check(settings: Mapping[str, Any], key: str) -> None:
+    """Raise UnsupportedError if a number of the settings is out of its bounds."""
+    value, (least, most) = settings.get(key), _LIMITS[key]
+    if type(value) is not int or not least <= value <= most:
+        raise UnsupportedError(f"backend 'llama' knows no {key} {value!r:.20}")
+
+
+def _possible(shape: Shape) -> Shape:
+    """The shape. Raises UnsupportedError if its parts do not go together."""
+    is_possible = shape.keep < shape.context and shape.rows <= max(shape.lanes, 2)
     if not is_possible or shape.context % shape.steps or shape.keep % shape.steps:
         raise UnsupportedError("backend 'llama' cannot run lanes of such a shape")
+    if shape.slide == SHIFT and shape.kv != MOVABLE:
+        raise UnsupportedError("backend 'llama' cannot move a KV cache of that type")
     return shape

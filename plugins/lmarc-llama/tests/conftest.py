@@ -15,9 +15,11 @@ from tests.cli import program
 TRAINED = Path(random_models.__file__).parent / "model" / "lmarc-tiny.gguf"
 RANDOM = ("spm", "rwkv7", "mamba", "ugm", "wpm")
 _UNSET = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "LLAMA_CACHE", "LMARC_MODEL_PATH", "SOURCE_DATE_EPOCH")
-#: The program, but what the model can code it codes, also where cm is better at it.
+#: The program, but what the model can code it codes, also where cm is better at it, and in more lanes.
 _ALWAYS = """
 from lmarc.archive.presets import ChunkCoder
+from lmarc.backends import predicted
+predicted._LEAST_SYMBOLS = 300
 ChunkCoder._model = lambda coder, cm, data: ("store", data)
 from lmarc.cli.main import main
 main()

@@ -12,7 +12,7 @@ import pytest
 import lmarc
 from fixtures import random_models
 from lmarc.archive import predictors
-from lmarc.backends import registry
+from lmarc.backends import predicted, registry
 from lmarc.models.identity import ModelFile, model_file
 from tests.cli import program
 
@@ -189,10 +189,13 @@ def test_what_the_model_has_learned_helps(opened_for_packing: Callable[[str], pr
     assert learned < random_
 
 
-def test_many_lanes(opened_for_packing: Callable[[str], predictors.OpenPredictor]) -> None:
+def test_many_lanes(
+    opened_for_packing: Callable[[str], predictors.OpenPredictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More symbols than one lane takes: several, of which the last is the shortest."""
+    monkeypatch.setattr(predicted, "_LEAST_SYMBOLS", 250)
     codec = opened_for_packing("bpe").codec
-    data = random.Random(5).randbytes(2001) + PROSE
+    data = random.Random(5).randbytes(1001) + PROSE
     payload = codec.compress(data, {})
     assert payload[0] > 1
     assert codec.decompress(memoryview(payload), len(data), {}) == data
