@@ -35,6 +35,13 @@ class PredictorCodec(CodecBackend):
         self._vocabulary = Vocabulary(model.vocabulary)
         self._lock = threading.Lock()
 
+    @classmethod
+    def beside(cls, other: PredictorCodec, *, mixing: bool) -> PredictorCodec:
+        """A codec with the model of another, with or without the context models."""
+        codec = cls.__new__(cls)
+        codec.__dict__ |= other.__dict__ | {"_mixing": mixing}
+        return codec
+
     def compress(self, data: bytes | bytearray | memoryview, params: Mapping[str, Any]) -> bytes:
         """Code a group. Raises BackendError if the model fails."""
         from lmarc.coding import group, spelling

@@ -160,7 +160,7 @@ def test_never_larger_than_without(models: Paths, tmp_path: Path) -> None:
     (folder / "a.txt").write_bytes(PROSE * 2)
     (folder / "b.py").write_bytes(Path(random_models.__file__).read_bytes()[:2000])
     (folder / "c.bin").write_bytes(random.Random(3).randbytes(700))
-    sizes = []
+    sizes: list[tuple[int, int]] = []
     for options in (("-p", "best", "-b", "cm"), ("-m", models["bpe"])):
         archive = tmp_path / f"{len(sizes)}.lmarc"
         program.run("pack", "-j", "1", *options, "-o", archive, folder)

@@ -280,7 +280,7 @@ def test_another_environment_with_other_scores(packed: bytes, model: Path, tmp_p
     assert time.monotonic() - start < SOON
     version = here["llama-cpp-python"]
     assert f"llama-cpp-python: {'9' * len(version)} there, {version} here" in result.err
-    assert "system" not in result.err.partition("Differs")[2]
+    assert result.err.count(" there, ") == 1
     assert_only_others(tmp_path / "out")
 
 
@@ -307,7 +307,7 @@ def test_model_row_that_is_wrong(packed: bytes, model: Path, tmp_path: Path) -> 
     header, start = read_header(io.BytesIO(packed))
     (row,) = header.options["models"]
     for wrong in ({"sha256": bytes(32)}, {"size": row["size"] ^ 1}, {"sha256": "0" * 30}):
-        head = replace(header, options=header.options | {"models": [row | wrong]}).to_bytes()
+        head = replace(header, options={**header.options, "models": [row | wrong]}).to_bytes()
         if len(head) == start:
             result = program.run("cat", "-m", model, put(tmp_path, head + packed[start:]), PREDICTED, code=None)
             assert result.code in (11, 13) and result.out == b""
