@@ -93,6 +93,7 @@ class ChunkDecoder:
         for number in numbers:
             predictor = self._predictors.get(number)
             if isinstance(predictor, PredictorCodec):
+                predictor.watch = observer.within
                 self._expect(predictor, [chunk for chunk in chunks if chunk.codec == number], observer)
 
     def _expect(self, predictor: PredictorCodec, chunks: list[Chunk], observer: Observer) -> None:

@@ -18,6 +18,9 @@ class Observer:
     def progress(self, content: int, stored: int) -> None:
         """So many more bytes of content are done, as so many bytes of archive."""
 
+    def within(self, content: int) -> None:
+        """Of the chunk in work, so many bytes are done. May come from another thread; only where a chunk takes long."""
+
     def preparing(self) -> None:
         """A backend is being made ready, which takes seconds where a model is compiled for the first time."""
 
@@ -55,6 +58,10 @@ class CountingObserver(Observer):
     def progress(self, content: int, stored: int) -> None:
         """Pass on."""
         self._inner.progress(content, stored)
+
+    def within(self, content: int) -> None:
+        """Pass on."""
+        self._inner.within(content)
 
     def preparing(self) -> None:
         """Pass on."""

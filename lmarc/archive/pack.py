@@ -230,6 +230,7 @@ class Packer:
             if self._coder.predictor is not None:
                 sample = b"".join(pieces)[:_EXPECT_SAMPLE]
                 codec = self._coder.predictor.codec
+                codec.watch = self.observer.within
                 content = max(self._found, len(sample))
                 expect(codec, content, codec.symbols_in(sample) / len(sample), self._most_seconds, self.observer)
         if len(self._in_flight) >= self._max_in_flight:

@@ -34,6 +34,8 @@ class PredictorCodec(CodecBackend):
         self._mixing = mixing
         self._vocabulary = Vocabulary(model.vocabulary)
         self._lock = threading.Lock()
+        #: Told, by whatever thread codes, how many bytes of the group in work are done.
+        self.watch: Callable[[int], None] | None = None
 
     @classmethod
     def beside(cls, other: PredictorCodec, *, mixing: bool) -> PredictorCodec:
@@ -53,7 +55,14 @@ class PredictorCodec(CodecBackend):
             session = model.session(lanes)
             try:
                 return group.encode(
-                    ranks, self._vocabulary, session.advance, model.first, lanes, model.steps, mixing=self._mixing
+                    ranks,
+                    self._vocabulary,
+                    session.advance,
+                    model.first,
+                    lanes,
+                    model.steps,
+                    mixing=self._mixing,
+                    watch=self.watch,
                 )
             finally:
                 session.close()
@@ -67,7 +76,7 @@ class PredictorCodec(CodecBackend):
             reader = group.Reader(payload, size, self._vocabulary, model.lanes, mixing=self._mixing)
             session = model.session(reader.lane_count)
             try:
-                return reader.decode(session.advance, model.first)
+                return reader.decode(session.advance, model.first, self.watch)
             finally:
                 session.close()
 

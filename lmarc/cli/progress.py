@@ -42,6 +42,7 @@ class Reporter(Observer):
         self._task: TaskID | None = None
         self._total = 0
         self._done = 0
+        self._within = 0
         self._stored = 0
         self._last_named = b""
         self._preparing_since: float | None = None
@@ -81,6 +82,12 @@ class Reporter(Observer):
         """Advance."""
         self._done += content
         self._stored += stored
+        self._within = 0
+        self._refresh()
+
+    def within(self, content: int) -> None:
+        """Advance within a chunk."""
+        self._within = content
         self._refresh()
 
     def preparing(self) -> None:
@@ -135,7 +142,7 @@ class Reporter(Observer):
         if self._bar is None or self._task is None:
             return
         ratio = f"{100 * self._stored / self._done:.1f} %" if self._stored and self._done else ""
-        self._bar.update(self._task, completed=self._done, total=self._total or None, ratio=ratio)
+        self._bar.update(self._task, completed=self._done + self._within, total=self._total or None, ratio=ratio)
 
 
 def _new_bar(instead: Callable[[], str]) -> Progress:

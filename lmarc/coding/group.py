@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmarc.coding import arithmetic, lanes, memory, state
-from lmarc.coding.lanes import CODE_END, END, LOW, POSITION, SPAN, VALUE, Lanes
+from lmarc.coding.lanes import CODE_END, DONE, END, LOW, POSITION, SPAN, VALUE, Lanes
 from lmarc.coding.level import BEST
 from lmarc.coding.vocabulary import Vocabulary
 
@@ -23,6 +23,8 @@ Bytes = npt.NDArray[np.uint8]
 #: Takes int32[lanes, steps], what the model sees next in every lane; gives float32[lanes, steps, symbols], the scores
 #: for what follows each.
 Advance = Callable[[Ints32], Scores]
+#: Told how many bytes of the group are done.
+Watch = Callable[[int], None]
 
 
 def lane_counts(symbols: int, count: int) -> list[int]:
@@ -32,16 +34,27 @@ def lane_counts(symbols: int, count: int) -> list[int]:
 
 
 def encode(
-    ranks: Ints32, vocabulary: Vocabulary, advance: Advance, first: int, count: int, steps: int, *, mixing: bool = True
+    ranks: Ints32,
+    vocabulary: Vocabulary,
+    advance: Advance,
+    first: int,
+    count: int,
+    steps: int,
+    *,
+    mixing: bool = True,
+    watch: Watch | None = None,
 ) -> bytes:
     """The payload of symbols, given by their ranks in the sorted vocabulary.
 
-    `advance` is asked for up to `steps` steps at once, of `count` lanes; `first` is the symbol that each begins with.
+    `advance` is asked for up to `steps` steps at once, of `count` lanes, at most one for each symbol; `first` is the
+    symbol that each begins with. Raises ValueError for more than MOST_BYTES of content.
     """
     counts = lane_counts(len(ranks), count)
     starts = np.concatenate([[0], np.cumsum(counts)])
     sizes = np.diff(vocabulary.sorted.starts)[ranks]
     lengths = [int(sizes[starts[lane] : starts[lane + 1]].sum()) for lane in range(count)]
+    if not 0 < sum(lengths) <= MOST_BYTES or count > len(ranks):
+        raise ValueError(f"impossible group: {sum(lengths)} bytes, {len(ranks)} symbols, {count} lanes")
     run = _Run(vocabulary, lengths, counts, mixing)
     code = np.zeros(1 << 16, dtype=np.uint8)
     table = np.zeros((count, counts[0] + 1), dtype=np.int32)
@@ -59,6 +72,8 @@ def encode(
         if need > len(code):
             code = np.concatenate([code, np.zeros(need, dtype=np.uint8)])
         run.code(scores, np.ascontiguousarray(table[:, step : step + now]), code, False)
+        if watch is not None:
+            watch(int(run.lanes.coder[DONE]))
     coder = run.lanes.coder
     end = arithmetic.finish(code, int(coder[CODE_END]), int(coder[LOW]), int(coder[SPAN]))
     return _head(len(ranks), lengths) + code[:end].tobytes()
@@ -82,7 +97,7 @@ class Reader:
             raise ValueError("the payload ends with a zero byte")
         self._run = _Run(vocabulary, lengths, self._counts, mixing)
 
-    def decode(self, advance: Advance, first: int) -> bytes:
+    def decode(self, advance: Advance, first: int, watch: Watch | None = None) -> bytes:
         """The content. `advance` and `first` are those of `encode`; it is asked for single steps."""
         run, code = self._run, self._code
         run.lanes.coder[VALUE] = arithmetic.first_value(code)
@@ -92,6 +107,8 @@ class Reader:
             ranks = np.zeros((self.lane_count, 1), dtype=np.int32)
             run.code(advance(seen), ranks, code, True)
             seen = _symbols(self._vocabulary, ranks, first)
+            if watch is not None:
+                watch(int(run.lanes.coder[DONE]))
         where = run.lanes.where
         if (where[:, POSITION] != where[:, END]).any() or len(code) > run.lanes.coder[CODE_END]:
             raise ValueError("the payload is not one of that many symbols and bytes")

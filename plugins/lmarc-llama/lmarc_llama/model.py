@@ -20,7 +20,7 @@ from lmarc_llama.engine import AGAIN, KV_TYPES, MOVABLE, NEVER, SHIFT, LaneSessi
 from lmarc_llama.library import last_error, library
 
 _CONTEXT = 1024
-_LANES, _LANES_OF_SMALL = 16, 4
+_LANES, _LANES_OF_SMALL = 16, 2
 #: Models with fewer weights gain no speed from more lanes.
 _SMALL = 20_000_000
 _STEPS = 8
