@@ -101,7 +101,7 @@ class ChunkDecoder:
         with suppress(DamagedError):
             _, payload = self.container.read_chunk(chunks[0])
             density = predictor.symbols_of(payload) / chunks[0].size
-            expect(predictor, sum(chunk.size for chunk in chunks), density, self._max_time, observer)
+            expect(predictor, 1, sum(chunk.size for chunk in chunks), density, self._max_time, observer)
 
     def _prepare(self, numbers: list[int]) -> None:
         for number in numbers:

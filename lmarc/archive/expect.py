@@ -11,15 +11,20 @@ LEAST = 1 << 18
 
 
 def expect(
-    codec: PredictorCodec, content: int, symbols_per_byte: float, most_seconds: float | None, observer: Observer
+    codec: PredictorCodec,
+    steps_at_once: int,
+    content: int,
+    symbols_per_byte: float,
+    most_seconds: float | None,
+    observer: Observer,
 ) -> None:
-    """Measure, and tell the observer, how long so many bytes of content take to unpack; packing takes no longer.
+    """Measure, and tell the observer, how long the model takes for so many bytes of content, so many steps at once.
 
     Raises LimitError if that is more than `most_seconds`.
     """
     if content < LEAST and most_seconds is None:
         return
-    symbols = codec.measure()
+    symbols = codec.measure(steps_at_once)
     rate = symbols / max(symbols_per_byte, 1e-9)
     seconds = content / rate
     observer.expecting(symbols, rate, seconds)

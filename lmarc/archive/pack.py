@@ -232,7 +232,8 @@ class Packer:
                 codec = self._coder.predictor.codec
                 codec.watch = self.observer.within
                 content = max(self._found, len(sample))
-                expect(codec, content, codec.symbols_in(sample) / len(sample), self._most_seconds, self.observer)
+                density = codec.symbols_in(sample) / len(sample)
+                expect(codec, codec.model.steps, content, density, self._most_seconds, self.observer)
         if len(self._in_flight) >= self._max_in_flight:
             self._collect()
         self._in_flight.append(self._pool.submit(self._coder.code, pieces))

@@ -80,8 +80,11 @@ class PredictorCodec(CodecBackend):
             finally:
                 session.close()
 
-    def measure(self, seconds: float = 1.0) -> float:
-        """Symbols in a second that unpacking decodes, all lanes together; from so many seconds of doing it."""
+    def measure(self, steps_at_once: int = 1, seconds: float = 1.0) -> float:
+        """Symbols in a second that the model scores, all lanes together; from so many seconds of doing it.
+
+        Unpacking takes single steps, packing `model.steps` at once.
+        """
         import time
 
         import numpy as np
@@ -89,13 +92,13 @@ class PredictorCodec(CodecBackend):
         model = self.model
         with self._lock:
             session = model.session(model.lanes)
-            symbols = np.full((model.lanes, 1), model.first, dtype=np.int32)
+            symbols = np.full((model.lanes, steps_at_once), model.first, dtype=np.int32)
             try:
                 session.advance(symbols)
                 start, steps = time.monotonic(), 0
                 while time.monotonic() - start < seconds or steps < 2:
                     session.advance(symbols)
-                    steps += 1
+                    steps += steps_at_once
                 return steps * model.lanes / (time.monotonic() - start)
             finally:
                 session.close()

@@ -21,7 +21,7 @@ from lmarc_llama.library import last_error, library
 
 _CONTEXT = 1024
 _LANES, _LANES_OF_SMALL = 16, 2
-#: Models with fewer weights gain no speed from more lanes.
+#: Models with fewer weights gain no speed from more lanes or threads.
 _SMALL = 20_000_000
 _STEPS = 8
 #: What the scores of one call may take, in bytes.
@@ -55,7 +55,9 @@ class LlamaModel(PredictorModel):
         self._vocabulary: Any = None
         self._extra = True
         self._load(params.get("extra", 1) == 1)
-        self._threads = max(threads, 1)
+        # Small models lose more by waiting for other threads than those do for them.
+        is_small = llama.llama_model_n_params(self._model) < _SMALL
+        self._threads = 1 if is_small else max(threads, 1)
         self._session: LaneSession | None = None
         if vocabulary.kind(self._vocabulary) == "none":
             self.close()
