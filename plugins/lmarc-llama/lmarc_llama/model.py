@@ -147,17 +147,17 @@ class LlamaModel(PredictorModel):
         """
         rng = np.random.default_rng(_PROBE_SEED)
         symbols = rng.integers(0, len(self.vocabulary), (max(shape.lanes, 2), 2 * shape.steps), dtype=np.int32)
-        scores = self._probe(shape, symbols, shape.steps, self._threads)
-        if not library().llama_model_has_decoder(self._model) or (scores == scores[..., :1]).all():
-            raise ValueError("it predicts nothing")
-        if shape.steps > 1:
-            for extra in (1, 0):
-                self._load(extra == 1)
-                wanted = self._probe(shape, symbols, shape.steps, self._threads)
-                for rows in sorted({1, 2, min(8, len(symbols)), len(symbols)}):
-                    tried = replace(shape, rows=rows, extra=extra)
-                    if self._agrees(tried, symbols, wanted):
-                        return tried
+        for extra in (1, 0):
+            self._load(extra == 1)
+            wanted = self._probe(shape, symbols, shape.steps, self._threads)
+            if not library().llama_model_has_decoder(self._model) or (wanted == wanted[..., :1]).all():
+                raise ValueError("it predicts nothing")
+            if shape.steps == 1:
+                break
+            for rows in sorted({1, 2, min(8, len(symbols)), len(symbols)}):
+                tried = replace(shape, rows=rows, extra=extra)
+                if self._agrees(tried, symbols, wanted):
+                    return tried
         self._load(True)
         return replace(shape, rows=shape.lanes, steps=1, threads=self._threads)
 
