@@ -10,6 +10,7 @@ from lmarc.coding.contexts import TEXT
 from lmarc.coding.knowledge import BUCKET_BYTES
 from lmarc.coding.level import LEVELS, Level
 from lmarc.coding.memory import Learned
+from lmarc.coding.numbers import number, read_number
 from lmarc.coding.segments import MOST_SEGMENTS, Segment, is_possible
 
 __all__ = ["LEVELS", "MOST_BYTES", "decode", "encode", "memory_bound", "prepare"]
@@ -125,7 +126,8 @@ def _filter(text: Bytes, found: list[Segment], forward: bool) -> None:
 # The head of a level 2 payload (spec/CM.md section 11): a count of segments, 0 for one of text, and for each its
 # length, its kind and 16 more for branches, its stride, its row.
 _BRANCHES = 16
-_MOST_HEAD = 4 + 1 + 1 + 4
+_MOST_NUMBER = 4
+_MOST_HEAD = _MOST_NUMBER + 1 + 1 + _MOST_NUMBER
 
 
 def _head(found: list[Segment]) -> bytes:
@@ -133,18 +135,9 @@ def _head(found: list[Segment]) -> bytes:
         return b"\0"
     out = bytearray([len(found)])
     for segment in found:
-        out += _number(segment.length) + bytes([segment.kind + _BRANCHES * segment.branches, segment.stride])
-        out += _number(segment.row)
+        out += number(segment.length) + bytes([segment.kind + _BRANCHES * segment.branches, segment.stride])
+        out += number(segment.row)
     return bytes(out)
-
-
-def _number(value: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit set in all but the last."""
-    out = bytearray()
-    while value >= 128:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
 
 
 def _read_head(head: bytes, size: int) -> tuple[list[Segment], int]:
@@ -155,27 +148,14 @@ def _read_head(head: bytes, size: int) -> tuple[list[Segment], int]:
         return [Segment(size, TEXT)], 1
     found, at = [], 1
     for _ in range(head[0]):
-        length, at = _read_number(head, at)
+        length, at = read_number(head, at, _MOST_NUMBER)
         if at + 2 > len(head):
             raise ValueError("the head of the payload is cut")
         kind, stride = head[at], head[at + 1]
-        row, at = _read_number(head, at + 2)
+        row, at = read_number(head, at + 2, _MOST_NUMBER)
         found.append(Segment(length, kind & ~_BRANCHES, stride, row, kind & _BRANCHES != 0))
         if not is_possible(found[-1]):
             raise ValueError("the head of the payload says what cannot be")
     if sum(segment.length for segment in found) != size:
         raise ValueError("the segments of the payload have not the length of its content")
     return found, at
-
-
-def _read_number(head: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 28, 7):
-        if at >= len(head):
-            raise ValueError("the head of the payload is cut")
-        byte = head[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-    raise ValueError("a number in the head of the payload is too long")

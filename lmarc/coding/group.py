@@ -10,11 +10,13 @@ import numpy.typing as npt
 from lmarc.coding import arithmetic, lanes, memory, state
 from lmarc.coding.lanes import CODE_END, DONE, END, LOW, POSITION, SPAN, VALUE, Lanes
 from lmarc.coding.level import BEST
+from lmarc.coding.numbers import number, read_number
 from lmarc.coding.vocabulary import Vocabulary
 
 #: Longest content of a group, in bytes, and most lanes.
 MOST_BYTES = 1 << 24
 MOST_LANES = 1024
+_MOST_NUMBER = 5
 
 Ints32 = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
@@ -145,48 +147,26 @@ def _symbols(vocabulary: Vocabulary, ranks: Ints32, first: int) -> Ints32:
     return np.where(symbols < 0, np.int32(first), symbols)
 
 
-def _number(value: int) -> bytes:
-    out = bytearray()
-    while value >= 128:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
 def _head(symbols: int, lengths: list[int]) -> bytes:
     """Lanes, symbols, and the length of each lane but the last."""
-    return b"".join(_number(value) for value in (len(lengths), symbols, *lengths[:-1]))
+    return b"".join(number(value) for value in (len(lengths), symbols, *lengths[:-1]))
 
 
 def symbols_of(payload: bytes | memoryview) -> int:
     """How many symbols a payload says it has. Raises ValueError."""
     head = bytes(payload[:10])
-    return _read_number(head, _read_number(head, 0)[1])[0]
-
-
-def _read_number(head: bytes, at: int) -> tuple[int, int]:
-    """A number at a place in the head, and the place behind it. Raises ValueError."""
-    value = 0
-    for shift in range(0, 35, 7):
-        if at >= len(head):
-            raise ValueError("the head of the payload is cut")
-        byte = head[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-    raise ValueError("a number in the head of the payload is too long")
+    return read_number(head, read_number(head, 0, _MOST_NUMBER)[1], _MOST_NUMBER)[0]
 
 
 def _read_head(head: bytes, size: int, most_lanes: int) -> tuple[int, list[int], int]:
     """Symbols, lengths of the lanes, and the length of the head. Raises ValueError."""
-    count, at = _read_number(head, 0)
-    symbols, at = _read_number(head, at)
+    count, at = read_number(head, 0, _MOST_NUMBER)
+    symbols, at = read_number(head, at, _MOST_NUMBER)
     if not 1 <= count <= most_lanes or not count <= symbols <= size:
         raise ValueError("the head of the payload says what cannot be")
     lengths = []
     for _ in range(count - 1):
-        length, at = _read_number(head, at)
+        length, at = read_number(head, at, _MOST_NUMBER)
         lengths.append(length)
     lengths.append(size - sum(lengths))
     if any(length < least for length, least in zip(lengths, lane_counts(symbols, count), strict=True)):
