@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lmarc.archive.filters import Filters
 from lmarc.archive.jobs import default_jobs
+from lmarc.archive.kept import Kept
 from lmarc.archive.observer import Observer
 from lmarc.archive.pack import Packer, PackResult
 from lmarc.archive.paths import display, parents, why_unsafe
@@ -36,6 +37,7 @@ def pack(
     model: str | None = None,
     verify: bool = False,
     max_time: float | None = None,
+    resume: bool = False,
     jobs: int | None = None,
     exclude: Iterable[str] = (),
     include: Iterable[str] = (),
@@ -49,6 +51,8 @@ def pack(
     counted in the result's `skipped`. `model` is a path, a hash or an hf:// name of a model for a predictor; the
     backend then goes by the kind of the file. `verify` decodes each of its groups in a fresh process before it is
     relied on; `max_time`, in seconds, is how long it may be expected to take, longer raises LimitError.
+    With a model, or with `resume`, coded chunks are kept beside the archive until it is complete; `resume` goes on
+    with those that an interrupted pack left, `force` begins anew, and without either TargetExistsError is raised.
     Raises TargetExistsError, BackendMissingError, UsageError.
     """
     return pack_sources(
@@ -60,6 +64,7 @@ def pack(
         model=model,
         verify=verify,
         max_time=max_time,
+        resume=resume,
         jobs=jobs,
         force=force,
         observer=observer or Observer(),
@@ -78,14 +83,21 @@ def pack_sources(
     model: str | None = None,
     verify: bool = False,
     max_time: float | None = None,
+    resume: bool = False,
     jobs: int | None,
     force: bool,
     observer: Observer,
 ) -> PackResult:
     """pack() with all that the command line can ask for: `listed` paths, which are taken without what is below them,
     and a `stream` to read to its end, given as member path, descriptor and mtime in ns."""
-    with _destination(output, force) as (sink, leave_out), Roots() as roots:
-        packer = new_packer(sink, preset, backend, jobs, observer, model, verify=verify, max_time=max_time)
+    with (
+        _destination(output, force) as (sink, leave_out),
+        _kept(sink, model is not None, resume, force) as kept,
+        Roots() as roots,
+    ):
+        packer = new_packer(sink, preset, backend, jobs, observer, model, verify=verify, max_time=max_time, kept=kept)
+        if kept is not None:
+            leave_out.append(kept.identity)
         try:
             sources = find_sources(roots, paths, listed, filters, packer.observer, leave_out)
             packer.pack(sources if stream is None else _beside(stream[0], sources))
@@ -137,11 +149,12 @@ def new_packer(
     *,
     verify: bool = False,
     max_time: float | None = None,
+    kept: Kept | None = None,
 ) -> Packer:
     """A packer set up by preset, model and environment (SOURCE_DATE_EPOCH)."""
     chosen = resolve(preset, backend, _model(model) if model is not None else None, is_verified=verify)
     jobs = jobs or default_jobs()
-    return Packer(sink, chosen, jobs=jobs, observer=observer, epoch=_epoch(), most_seconds=max_time)
+    return Packer(sink, chosen, jobs=jobs, observer=observer, epoch=_epoch(), most_seconds=max_time, kept=kept)
 
 
 def _model(text: str) -> ModelFile:
@@ -193,6 +206,20 @@ def _destination(output: str | os.PathLike[str] | Sink, force: bool) -> Iterator
     else:
         with SaveFile(os.path.realpath(output), replace=force) as file:
             yield file, file.identities
+
+
+@contextmanager
+def _kept(sink: Sink, is_slow: bool, resume: bool, force: bool) -> Iterator[Kept | None]:
+    """Where coded chunks are kept, if that is asked for or worth it."""
+    if not isinstance(sink, SaveFile):
+        if resume:
+            raise UsageError("--resume needs an archive with a name")
+        yield None
+    elif resume or is_slow:
+        with Kept(sink.beside("kept"), resume=resume, force=force) as kept:
+            yield kept
+    else:
+        yield None
 
 
 def _identity(sink: Sink) -> list[tuple[int, int]]:

@@ -51,6 +51,14 @@ def compare(members: Iterable[Member], root: str, strip: bytes, observer: Observ
         os.close(fd)
 
 
+def is_same(member: Member, by_path: dict[bytes, Member], root: int) -> bool:
+    """Whether what is at a member's path below the directory `root` is what the archive has. Its path must be safe."""
+    try:
+        return not any(_compare_one(member, by_path, root, b""))
+    except OSError:
+        return False
+
+
 def _location(path: bytes, strip: bytes) -> bytes:
     if not strip:
         return path

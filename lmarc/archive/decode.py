@@ -16,6 +16,7 @@ from lmarc.archive import jobs as threads
 from lmarc.archive import predictors
 from lmarc.archive.expect import expect
 from lmarc.archive.jobs import default_jobs as threads_default
+from lmarc.archive.kept import Kept
 from lmarc.archive.observer import Observer
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend, PredictorBackend
@@ -23,10 +24,11 @@ from lmarc.backends.predicted import PredictorCodec
 from lmarc.container.frames import CHECK_SIZE
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
-from lmarc.errors import DamagedError, LmarcError
+from lmarc.errors import BackendMissingError, DamagedError, LmarcError
 
 #: How often chunks are decoded again for members whose content was decoded but could not be written as another.
 _PASSES = 3
+_NAME_BYTES = 8
 
 
 class ChunkDecoder:
@@ -48,6 +50,8 @@ class ChunkDecoder:
         self._threads = threads or threads_default()
         self._lock = threading.Lock()
         self._predictors: dict[int, PredictorCodec | LmarcError] = {}
+        #: Where chunks that a predictor has decoded are kept, if they are.
+        self.kept: Kept | None = None
 
     def codec_of(self, chunk: Chunk) -> CodecBackend:
         """The backend that coded a chunk, if it is no predictor. Raises BackendMissingError."""
@@ -57,7 +61,7 @@ class ChunkDecoder:
     def _ready(self, number: int) -> CodecBackend:
         """The backend of that number, a predictor with its model open. Raises LmarcError, the same one every time."""
         ref = self.container.header.backends[number]
-        if not isinstance(registry.able(ref.name, ref.version), PredictorBackend):
+        if not self._is_predictor(number):
             return registry.codec(ref.name, ref.version)
         with self._lock:
             if number not in self._predictors:
@@ -76,6 +80,27 @@ class ChunkDecoder:
         """The predictor that coded a chunk, if it is open."""
         found = self._predictors.get(chunk.codec)
         return found if isinstance(found, PredictorCodec) else None
+
+    def is_slow(self, members: Iterable[Member]) -> bool:
+        """Whether a predictor has to decode for these regular files."""
+        slow = {number for number in range(len(self.container.header.backends)) if self._is_predictor(number)}
+        if not slow:
+            return False
+        wanted = ((member.start, member.end) for member in members if member.stored_size)
+        return any(chunk.codec in slow for start, end in wanted for chunk in self.container.chunks_of(start, end))
+
+    def _is_predictor(self, number: int) -> bool:
+        ref = self.container.header.backends[number]
+        with suppress(BackendMissingError):
+            return isinstance(registry.able(ref.name, ref.version), PredictorBackend)
+        return False
+
+    def identity(self) -> str:
+        """A name, of letters and digits, that no other archive has."""
+        hasher = blake3(self.container.header.to_bytes())
+        for chunk in self.container.chunks:
+            hasher.update(b"%d %d %d," % (chunk.offset, chunk.start, chunk.size))
+        return hasher.hexdigest(_NAME_BYTES)
 
     def close(self) -> None:
         """Free the models."""
@@ -110,6 +135,22 @@ class ChunkDecoder:
 
     def decode(self, chunk: Chunk) -> bytes:
         """The content of a chunk, verified. Raises DamagedError or BackendMissingError."""
+        kept = self.kept
+        if kept is None or not self._is_predictor(chunk.codec):
+            return self._decode(chunk)
+        check, payload = self.container.read_chunk(chunk)
+        key = blake3(check + payload).digest()
+        zstd = registry.codec("zstd")
+        if (known := kept.get(key)) is not None:
+            with suppress(DamagedError):
+                data = zstd.decompress(memoryview(known), chunk.size, {})
+                if blake3(data).digest(CHECK_SIZE) == check:
+                    return data
+        data = self._decode(chunk)
+        kept.put(key, zstd.compress(data, {}), len(data))
+        return data
+
+    def _decode(self, chunk: Chunk) -> bytes:
         ref = self.container.header.backends[chunk.codec]
         codec = self._ready(chunk.codec)
         check, payload = self.container.read_chunk(chunk)

@@ -7,10 +7,11 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
+from lmarc.archive.kept import Kept
 from lmarc.archive.observer import Observer
 from lmarc.archive.owners import number_of
 from lmarc.archive.paths import display, unsafe_members
@@ -24,10 +25,12 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class ExtractOptions:
-    """How to treat what is there, and whether to restore owners (which needs the rights to)."""
+    """How to treat what is there, and whether to restore owners (which needs the rights to). `resume` takes what is
+    there and complete for the work of an interrupted extraction."""
 
     force: bool = False
     skip_existing: bool = False
+    resume: bool = False
     owner: bool = False
 
 
@@ -53,6 +56,8 @@ class Extractor:
         self._lock = threading.Lock()
         # What is being made under a temporary name, noted before it is and until it has its own: name, and directory.
         self._temporaries: dict[bytes, bytes] = {}
+        # Members that an interrupted extraction has completed.
+        self._complete: set[bytes] = set()
         self.result = ExtractResult()
 
     def run(self, members: Iterable[Member], everything: Iterable[Member], jobs: int) -> ExtractResult:
@@ -63,18 +68,20 @@ class Extractor:
         everything = list(everything)
         chosen = self._without_unsafe(list(members), everything)
         directories = {member.path: member for member in chosen if member.kind == "dir"}
-        self._target = Target(self._root, directories.keys())
+        label = self._decoder.identity()
+        self._target = Target(self._root, label, directories.keys())
         try:
+            if self._options.resume:
+                self._complete = self._find_complete(chosen, everything)
+                for member in directories.values():
+                    self._guard(member, self._open_again)
+                self._target.remove_leftovers({member.path.rpartition(b"/")[0] for member in chosen})
             chosen = [member for member in self._without_existing(chosen) if member.path not in self.result.failed]
             if self._options.force:
                 for member in directories.values():
                     self._guard(member, self._clear_way)
             files, links = self._resolve(chosen, everything)
-            delivery = Delivery(
-                self._decoder, lambda member: FileSink(member, self), self._observer, read_back=self._read_back
-            )
-            delivery.run(files, jobs)
-            self.result.failed.update(delivery.failed)
+            self._deliver(files, jobs, os.path.join(self._root, f".lmarc-{label}.kept"))
             for member in links:
                 self._guard(member, self._make_hardlink)
             for member in chosen:
@@ -96,6 +103,37 @@ class Extractor:
         self.result.content = sum(member.size for member in done)
         return self.result
 
+    def _deliver(self, files: list[Member], jobs: int, kept_path: str) -> None:
+        delivery = Delivery(
+            self._decoder, lambda member: FileSink(member, self), self._observer, read_back=self._read_back
+        )
+        kept: AbstractContextManager[Kept | None] = nullcontext()
+        if self._decoder.is_slow(files):
+            kept = Kept(kept_path, resume=self._options.resume, force=self._options.force)
+        with kept as self._decoder.kept:
+            delivery.run(files, jobs)
+            if self._decoder.kept is not None and any(isinstance(error, OSError) for error in delivery.failed.values()):
+                # A full disk, say: what has been decoded is of use once there is room.
+                self._decoder.kept.stay()
+        self._decoder.kept = None
+        self.result.failed.update(delivery.failed)
+
+    def _find_complete(self, chosen: list[Member], everything: list[Member]) -> set[bytes]:
+        """The members but directories that are on disk just as in the archive."""
+        # Comparing walks trees, which nothing else here does.
+        from lmarc.archive.compare import is_same
+
+        by_path = {member.path: member for member in everything}
+        root = self._target.directory(b"")
+        there = (member for member in chosen if member.kind != "dir" and self._exists(member.path))
+        return {member.path for member in there if is_same(member, by_path, root)}
+
+    def _open_again(self, member: Member) -> None:
+        """Let members into a directory that was closed when the extraction was interrupted."""
+        if self._target.existing(member.path) is not None:
+            os.fchmod(self._target.directory(member.path, create=False), 0o700)
+            self._target.made.add(member.path)
+
     def _without_unsafe(self, chosen: list[Member], everything: list[Member]) -> list[Member]:
         # All are looked at: what makes a member unsafe may be another that was not chosen.
         unsafe = unsafe_members(everything)
@@ -116,18 +154,18 @@ class Extractor:
                 tops[top] = self._exists(top)
             if not tops[top] or not self._is_in_the_way(member):
                 out.append(member)
-            elif self._options.skip_existing:
+            elif self._options.skip_existing or member.path in self._complete:
                 self.result.existing += 1
             else:
                 what = display(member.path)
                 raise TargetExistsError(
-                    f"{what} exists already (--force replaces, --skip-existing keeps what is there)"
+                    f"{what} exists already (--force replaces, --skip-existing keeps what is there, --resume goes on)"
                 )
         return out
 
-    def _exists(self, top: bytes) -> bool:
+    def _exists(self, path: bytes) -> bool:
         try:
-            return self._target.existing(top) is not None
+            return self._target.existing(path) is not None
         except OSError:
             # Whatever it is, the members concerned will fail with it, and only they.
             return True
@@ -151,7 +189,7 @@ class Extractor:
             source = sources.get(member.target)
             if source is None or source.kind != "file":
                 self._fail(member.path, LmarcError(f"the file it links to, {display(member.target)}, is lost"))
-            elif member.target in files:
+            elif member.target in files or member.target in self._complete:
                 links.append(member)
             elif member.target in stands_for:
                 links.append(member._replace(target=stands_for[member.target]))

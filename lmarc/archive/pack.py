@@ -15,6 +15,7 @@ from lmarc.archive import fs, plan
 from lmarc.archive import jobs as threads
 from lmarc.archive.content import Chunker, ContentReader
 from lmarc.archive.expect import expect
+from lmarc.archive.kept import Kept
 from lmarc.archive.observer import CountingObserver, Observer
 from lmarc.archive.owners import owner_of
 from lmarc.archive.presets import ChunkCoder, Coded, Preset
@@ -58,12 +59,15 @@ class Packer:
         observer: Observer,
         epoch: int | None = None,
         most_seconds: float | None = None,
+        kept: Kept | None = None,
     ) -> None:
+        """`kept` are chunks of an interrupted pack, to which those of this one are added."""
         self.result = PackResult()
         #: For whoever finds the sources: what it reports is part of the result.
         self.observer = CountingObserver(observer)
         # A predictor uses the processors itself, for one group at a time.
-        self._coder = ChunkCoder(preset, jobs)
+        self._coder = ChunkCoder(preset, jobs, kept)
+        self._kept = kept
         if preset.model is not None:
             jobs = 1
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="lmarc-code")
@@ -231,7 +235,8 @@ class Packer:
                 sample = b"".join(pieces)[:_EXPECT_SAMPLE]
                 codec = self._coder.predictor.codec
                 codec.watch = self.observer.within
-                content = max(self._found, len(sample))
+                known = self._kept.content if self._kept is not None else 0
+                content = max(self._found - known, len(sample))
                 density = codec.symbols_in(sample) / len(sample)
                 expect(codec, codec.model.steps, content, density, self._most_seconds, self.observer)
         if len(self._in_flight) >= self._max_in_flight:

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from blake3 import blake3
 
+from lmarc._version import __version__
 from lmarc.archive import predictors, verify
+from lmarc.archive.kept import Kept
 from lmarc.archive.predictors import OpenPredictor
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend
 from lmarc.container.frames import CHECK_SIZE
-from lmarc.container.header import BackendRef
+from lmarc.container.header import BackendRef, Header
 from lmarc.errors import BackendError, UsageError
 from lmarc.models.identity import ModelFile
 
@@ -59,18 +61,20 @@ _BEST = {"level": 19}
 
 
 class Coded(NamedTuple):
-    """A coded chunk: backend by name, decoded size, check and payload."""
+    """A coded chunk: backend by name, payload, decoded size and check."""
 
     backend: str
+    payload: bytes
     size: int
     check: bytes
-    payload: bytes
 
 
 class ChunkCoder:
     """Codes chunks with one backend, and falls back where it does not help. Used by several threads at once."""
 
-    def __init__(self, preset: Preset, threads: int = 1) -> None:
+    def __init__(self, preset: Preset, threads: int = 1, kept: Kept | None = None) -> None:
+        """`kept` are chunks that need not be coded again, and those coded are added to it."""
+        self._kept, self._manner = kept, b""
         self._name = preset.backend
         self._params = preset.params
         self._preset, self._threads = preset, threads
@@ -114,6 +118,12 @@ class ChunkCoder:
             self._cm.prepare(self._cm_params)
         elif self._codec is not None:
             self._codec.prepare(self._params)
+        self._manner = self._how()
+
+    def _how(self) -> bytes:
+        """A hash of all but the content that decides what a chunk becomes."""
+        header = Header(__version__, tuple(self.backends()), self.options()).to_bytes()
+        return blake3(header + f"{self._name} {self._preset.is_verified}".encode()).digest()
 
     @property
     def predictor(self) -> OpenPredictor | None:
@@ -137,11 +147,22 @@ class ChunkCoder:
     def code(self, pieces: list[bytes]) -> Coded:
         """Code one chunk, given in pieces, with whatever makes it smallest among what is worth trying."""
         data = b"".join(pieces)
-        check = blake3(data).digest(CHECK_SIZE)
+        hashed = blake3(data)
+        check = hashed.digest(CHECK_SIZE)
+        if self._kept is None:
+            return Coded(*self._coded(data), len(data), check)
+        key = blake3(self._manner + hashed.digest()).digest()
+        found = self._kept.get(key)
+        if found is not None:
+            known, _, payload = found.partition(b"\0")
+            return Coded(known.decode(), payload, len(data), check)
+        name, payload = self._coded(data)
+        self._kept.put(key, name.encode() + b"\0" + payload, len(data))
+        return Coded(name, payload, len(data), check)
+
+    def _coded(self, data: bytes) -> tuple[str, bytes]:
         name, payload = self._try(data)
-        if len(payload) >= len(data):
-            name, payload = "store", data
-        return Coded(name, len(data), check, payload)
+        return (name, payload) if len(payload) < len(data) else ("store", data)
 
     def _try(self, data: bytes) -> tuple[str, bytes]:
         if self._name == "store":

@@ -223,6 +223,7 @@ class Archive:
         *,
         force: bool = False,
         skip_existing: bool = False,
+        resume: bool = False,
         owner: bool = False,
         jobs: int | None = None,
         observer: Observer | None = None,
@@ -231,7 +232,7 @@ class Archive:
         """Extract one member, and if it is a directory all below it. See extractall()."""
         wanted = self._member(name).path
         chosen = [member for member in self._sorted if member.path == wanted or member.path.startswith(wanted + b"/")]
-        return self._extract(chosen, path, ExtractOptions(force, skip_existing, owner), jobs, observer, check)
+        return self._extract(chosen, path, ExtractOptions(force, skip_existing, resume, owner), jobs, observer, check)
 
     def extractall(
         self,
@@ -240,6 +241,7 @@ class Archive:
         *,
         force: bool = False,
         skip_existing: bool = False,
+        resume: bool = False,
         owner: bool = False,
         jobs: int | None = None,
         observer: Observer | None = None,
@@ -247,12 +249,13 @@ class Archive:
     ) -> ExtractResult:
         """Extract members below path: all, or those that these names or globs select.
 
-        `force` replaces what exists, `skip_existing` keeps it (the default is to raise TargetExistsError before
-        writing anything), `owner` restores owners, `jobs` is the number of threads, `observer` is told what happens.
+        `force` replaces what exists, `skip_existing` keeps it, `resume` keeps what is just as in the archive and takes
+        what an interrupted extraction has decoded (the default is to raise TargetExistsError before writing anything),
+        `owner` restores owners, `jobs` is the number of threads, `observer` is told what happens.
         Members that cannot be extracted do not keep the others from it; at the end IncompleteError tells of them, or,
         with check=False, the result's `failed` alone.
         """
-        options = ExtractOptions(force, skip_existing, owner)
+        options = ExtractOptions(force, skip_existing, resume, owner)
         return self._extract(self.select(names or ()), path, options, jobs, observer, check)
 
     def _extract(

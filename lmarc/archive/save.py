@@ -24,10 +24,16 @@ class SaveFile:
     def __init__(self, path: str, *, replace: bool = False) -> None:
         self.path = path
         self._replace = replace
-        folder, name = os.path.split(path)
-        self.partial = os.path.join(folder, _partial_name(name))
-        self._folder = folder or "."
+        self.partial = self.beside("partial")
+        self._folder = os.path.dirname(path) or "."
         self._fd = -1
+
+    def beside(self, kind: str) -> str:
+        """The path of a hidden file in the same folder that goes with this one."""
+        folder, name = os.path.split(self.path)
+        # A name may be as long as the file system allows, which leaves no room for what is added.
+        raw = os.fsencode(name)
+        return os.path.join(folder, f".{os.fsdecode(raw[:200])}.{kind}")
 
     def __enter__(self) -> SaveFile:
         self._refuse_existing()
@@ -134,9 +140,3 @@ class SaveFile:
     def _refuse_existing(self) -> None:
         if not self._replace and os.path.lexists(self.path):
             raise TargetExistsError(f"{self.path} exists already (--force replaces it)")
-
-
-def _partial_name(name: str) -> str:
-    # A name may be as long as the file system allows, which leaves no room for what is added.
-    raw = os.fsencode(name)
-    return f".{os.fsdecode(raw[:200])}.partial"

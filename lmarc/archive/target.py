@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from lmarc.archive.paths import display
@@ -19,14 +19,16 @@ _MAX_OPEN = 4096
 class Target:
     """Keeps descriptors of directories in use. Paths are member paths that have been found safe."""
 
-    def __init__(self, root: str, finished_later: Collection[bytes] = ()) -> None:
-        """`finished_later` are directories whose mode is set at the end: those made are noted in `made`."""
+    def __init__(self, root: str, label: str, finished_later: Collection[bytes] = ()) -> None:
+        """`label` marks what is not complete as this archive's, whoever extracts it; `finished_later` are directories
+        whose mode is set at the end: those made are noted in `made`."""
         os.makedirs(root, exist_ok=True)
         self._finished_later = finished_later
         self.made: set[bytes] = set()
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: OrderedDict[bytes, int] = OrderedDict()
         self._max_open = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
+        self._prefix = b".lmarc-%s-" % label.encode()
         self._token = os.urandom(4).hex().encode()
         self._count = 0
 
@@ -68,7 +70,16 @@ class Target:
     def temporary_name(self) -> bytes:
         """A name nobody else uses, for a file that is not complete."""
         self._count += 1
-        return b".lmarc-%s-%d" % (self._token, self._count)
+        return b"%s%s-%d" % (self._prefix, self._token, self._count)
+
+    def remove_leftovers(self, directories: Iterable[bytes]) -> None:
+        """Remove what killed extractions of this archive have left incomplete in these directories."""
+        for directory in directories:
+            with suppress(OSError, UnsafeMemberError):
+                fd = self.directory(directory, create=False)
+                for name in os.listdir(fd):
+                    if os.fsencode(name).startswith(self._prefix):
+                        os.unlink(name, dir_fd=fd)
 
     def existing(self, path: bytes) -> os.stat_result | None:
         """What stands at a path, links not followed; None if nothing does, or if a directory above is not there."""

@@ -34,6 +34,7 @@ class PredictorCodec(CodecBackend):
         self._mixing = mixing
         self._vocabulary = Vocabulary(model.vocabulary)
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         #: Told, by whatever thread codes, how many bytes of the group in work are done.
         self.watch: Callable[[int], None] | None = None
 
@@ -62,7 +63,7 @@ class PredictorCodec(CodecBackend):
                     lanes,
                     model.steps,
                     mixing=self._mixing,
-                    watch=self.watch,
+                    watch=self._told,
                 )
             finally:
                 session.close()
@@ -76,9 +77,15 @@ class PredictorCodec(CodecBackend):
             reader = group.Reader(payload, size, self._vocabulary, model.lanes, mixing=self._mixing)
             session = model.session(reader.lane_count)
             try:
-                return reader.decode(session.advance, model.first, self.watch)
+                return reader.decode(session.advance, model.first, self._told)
             finally:
                 session.close()
+
+    def _told(self, done: int) -> None:
+        if self._closed.is_set():
+            raise LmarcError(f"backend {self.name!r} was closed while it was at work")
+        if self.watch is not None:
+            self.watch(done)
 
     def measure(self, steps_at_once: int = 1, seconds: float = 1.0) -> float:
         """Symbols in a second that the model scores, all lanes together; from so many seconds of doing it.
@@ -180,8 +187,10 @@ class PredictorCodec(CodecBackend):
         )
 
     def close(self) -> None:
-        """Free the model."""
-        self.model.close()
+        """Free the model. A group that is in work in another thread ends with an error."""
+        self._closed.set()
+        with self._lock:
+            self.model.close()
 
 
 def environment_of(model: PredictorModel) -> dict[str, str]:

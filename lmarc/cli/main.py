@@ -76,11 +76,20 @@ def add_commands(words: Sequence[str]) -> None:
 
 
 _NOTHING_LEFT = "nothing incomplete was left behind, the same command starts again"
-_AFTER_INTERRUPT = {"unpack": "what has its name is complete, the same command with --skip-existing goes on"}
+_AFTER_INTERRUPT = {"unpack": "what has its name is complete, the same command with --resume goes on"}
 
 
 def _verb() -> str:
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+
+
+def _notes(error: BaseException) -> str:
+    """What those who were at work when it was raised had to say."""
+    return "; ".join(getattr(error, "__notes__", ()))
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    return f"{message}; {notes}" if (notes := _notes(error)) else message
 
 
 class _Interrupted(BaseException):
@@ -121,15 +130,16 @@ def main() -> NoReturn:
         app()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except _Interrupted:
-        _finish(EXIT_INTERRUPTED, f"interrupted; {_AFTER_INTERRUPT.get(_verb(), _NOTHING_LEFT)}")
+    except _Interrupted as interrupt:
+        _finish(EXIT_INTERRUPTED, f"interrupted; {_notes(interrupt) or _AFTER_INTERRUPT.get(_verb(), _NOTHING_LEFT)}")
     except LmarcError as error:
-        _finish(error.exit_code, str(error))
+        _finish(error.exit_code, _with_notes(str(error), error))
     except BrokenPipeError:
         # Whoever read our output has gone.
         code = 1
     except OSError as error:
-        _finish(1, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+        _finish(1, _with_notes(message, error))
     except MemoryError:
         _finish(1, "out of memory (fewer --jobs need less)")
     _exit(code)

@@ -36,6 +36,9 @@ def pack(
         bool, typer.Option("--verify", help="Decode what the model coded in a fresh process before relying on it.")
     ] = False,
     max_time: MaxTime = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what an interrupted pack has coded, and keep what is coded.")
+    ] = False,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", "-x", metavar="PATTERN", help="Leave out, as in .gitignore.")
     ] = None,
@@ -99,6 +102,7 @@ def pack(
             model=model,
             verify=verify,
             max_time=seconds_of(max_time),
+            resume=resume,
             jobs=jobs,
             force=force,
             observer=reporter,

@@ -19,6 +19,7 @@ def unpack(
     ] = ".",
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace what exists.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", "-k", help="Keep what exists.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted unpack has done.")] = False,
     owner: Annotated[bool, typer.Option("--owner", help="Restore owners, by name where known.")] = False,
     model: Models = None,
     max_time: MaxTime = None,
@@ -38,8 +39,8 @@ def unpack(
     from lmarc.cli.progress import Reporter, summary
     from lmarc.cli.session import opened, selected
 
-    if force and skip_existing:
-        raise UsageError("--force and --skip-existing exclude each other")
+    if force + skip_existing + resume > 1:
+        raise UsageError("--force, --skip-existing and --resume exclude each other")
     with (
         opened(archive, model, jobs, seconds_of(max_time)) as source,
         Reporter("unpacking", quiet=quiet, verbose=verbose) as reporter,
@@ -57,6 +58,7 @@ def unpack(
             members,
             force=force,
             skip_existing=skip_existing,
+            resume=resume,
             owner=owner,
             jobs=jobs,
             observer=reporter,

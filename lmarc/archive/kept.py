@@ -1,0 +1,154 @@
+"""Chunks kept beside what is being made, so that an interrupted run loses no more than what was in work."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import struct
+import threading
+from contextlib import suppress
+from types import TracebackType
+
+from blake3 import blake3
+
+from lmarc.errors import LmarcError, TargetExistsError
+
+_MAGIC = b"lmarc kept 1\n"
+_HEAD = struct.Struct("<32sQQ")  # key, bytes of content, bytes of body
+_CHECK_SIZE = 16
+_BLOCK = 1 << 20
+
+
+class Kept:
+    """Chunks by key, in a file that a killed process leaves whole but for its last record. Safe from several threads.
+
+    A context manager: the file goes when all went well, and stays after an error that came when it held anything, of
+    which the error then gets a note. A key is 32 bytes that say of what and how the body was made.
+    """
+
+    def __init__(self, path: str, *, resume: bool, force: bool = False) -> None:
+        """Open or make the file, to go on with what is in it (`resume`) or to begin anew (`force`).
+
+        Raises TargetExistsError if something is in it and neither is asked for, LmarcError if another process uses it.
+        """
+        self.path = path
+        self._mutex = threading.Lock()
+        self._places: dict[bytes, tuple[int, int]] = {}
+        #: Bytes of content of what is kept.
+        self.content = 0
+        self._stays = False
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            self._lock()
+            self._end = self._read()
+            if self._places and not resume:
+                if not force:
+                    raise TargetExistsError(
+                        f"{self._said()} of an interrupted run: --resume goes on, --force begins anew"
+                    )
+                self._places, self.content, self._end = {}, 0, 0
+            os.ftruncate(self._fd, self._end)
+            if not self._end:
+                self._write(_MAGIC)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _lock(self) -> None:
+        info = os.fstat(self._fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1 or info.st_uid != os.geteuid():
+            raise LmarcError(f"{self.path} is not a file of ours to write into")
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LmarcError(f"{self.path} is in use by another process") from None
+        except OSError:
+            # No locks here (some network file systems): two writers at once are then up to the user.
+            return
+
+    def _read(self) -> int:
+        """Find the records; return where the last whole one ends, 0 if this is no such file."""
+        size = os.fstat(self._fd).st_size
+        if os.pread(self._fd, len(_MAGIC), 0) != _MAGIC:
+            return 0
+        position = len(_MAGIC)
+        while position + _HEAD.size <= size:
+            head = os.pread(self._fd, _HEAD.size, position)
+            key, content, length = _HEAD.unpack(head)
+            end = position + _HEAD.size + length + _CHECK_SIZE
+            if end > size:
+                break
+            self._places[key] = position, length
+            self.content += content
+            position = end
+        return position
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, self._end)
+            view = view[written:]
+            self._end += written
+
+    def _said(self) -> str:
+        return f"{self.path} keeps {len(self._places)} chunk{'s' * (len(self._places) != 1)}"
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the file."""
+        info = os.fstat(self._fd)
+        return info.st_dev, info.st_ino
+
+    def get(self, key: bytes) -> bytes | None:
+        """What is kept under a key; None if nothing is, or if it is not as it was written."""
+        with self._mutex:
+            place = self._places.get(key)
+            if place is None or self._fd < 0:
+                return None
+            position, length = place
+            record = bytearray()
+            while len(record) < (whole := _HEAD.size + length + _CHECK_SIZE):
+                block = os.pread(self._fd, min(_BLOCK, whole - len(record)), position + len(record))
+                if not block:
+                    return None
+                record += block
+        data, check = bytes(record[:-_CHECK_SIZE]), record[-_CHECK_SIZE:]
+        return data[_HEAD.size :] if blake3(data).digest(_CHECK_SIZE) == check else None
+
+    def put(self, key: bytes, body: bytes, content: int) -> None:
+        """Keep a body, made of so many bytes of content, on disk before this returns; nothing after close()."""
+        record = _HEAD.pack(key, content, len(body)) + body
+        record += blake3(record).digest(_CHECK_SIZE)
+        with self._mutex:
+            if self._fd < 0:
+                return
+            begin = self._end
+            try:
+                self._write(record)
+                os.fsync(self._fd)
+            except BaseException:
+                self._end = begin
+                raise
+            self._places[key] = begin, len(body)
+            self.content += content
+
+    def stay(self) -> None:
+        """Leave the file where it is even when all goes well."""
+        self._stays = True
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._mutex:
+            if (error is None and not self._stays) or not self._places:
+                with suppress(OSError):
+                    os.unlink(self.path)
+            elif error is not None:
+                error.add_note(f"{self._said()}: the same command with --resume goes on")
+            fd, self._fd = self._fd, -1
+            os.close(fd)
