@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ def pack(
     model: str | None = None,
     verify: bool = False,
     max_time: float | None = None,
+    settings: Mapping[str, int | str] | None = None,
     resume: bool = False,
     jobs: int | None = None,
     exclude: Iterable[str] = (),
@@ -51,6 +52,7 @@ def pack(
     counted in the result's `skipped`. `model` is a path, a hash or an hf:// name of a model for a predictor; the
     backend then goes by the kind of the file. `verify` decodes each of its groups in a fresh process before it is
     relied on; `max_time`, in seconds, is how long it may be expected to take, longer raises LimitError.
+    `settings` are what the backend offers to set.
     With a model, or with `resume`, coded chunks are kept beside the archive until it is complete; `resume` goes on
     with those that an interrupted pack left, `force` begins anew, and without either TargetExistsError is raised.
     Raises TargetExistsError, BackendMissingError, UsageError.
@@ -64,6 +66,7 @@ def pack(
         model=model,
         verify=verify,
         max_time=max_time,
+        settings=settings,
         resume=resume,
         jobs=jobs,
         force=force,
@@ -83,6 +86,7 @@ def pack_sources(
     model: str | None = None,
     verify: bool = False,
     max_time: float | None = None,
+    settings: Mapping[str, int | str] | None = None,
     resume: bool = False,
     jobs: int | None,
     force: bool,
@@ -95,7 +99,18 @@ def pack_sources(
         _kept(sink, model is not None, resume, force) as kept,
         Roots() as roots,
     ):
-        packer = new_packer(sink, preset, backend, jobs, observer, model, verify=verify, max_time=max_time, kept=kept)
+        packer = new_packer(
+            sink,
+            preset,
+            backend,
+            jobs,
+            observer,
+            model,
+            verify=verify,
+            settings=settings,
+            max_time=max_time,
+            kept=kept,
+        )
         if kept is not None:
             leave_out.append(kept.identity)
         try:
@@ -148,11 +163,13 @@ def new_packer(
     model: str | None = None,
     *,
     verify: bool = False,
+    settings: Mapping[str, int | str] | None = None,
     max_time: float | None = None,
     kept: Kept | None = None,
 ) -> Packer:
     """A packer set up by preset, model and environment (SOURCE_DATE_EPOCH)."""
-    chosen = resolve(preset, backend, _model(model) if model is not None else None, is_verified=verify)
+    found = _model(model) if model is not None else None
+    chosen = resolve(preset, backend, found, is_verified=verify, settings=settings)
     jobs = jobs or default_jobs()
     return Packer(sink, chosen, jobs=jobs, observer=observer, epoch=_epoch(), most_seconds=max_time, kept=kept)
 

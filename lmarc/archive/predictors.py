@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from lmarc.backends import registry
 from lmarc.backends.predicted import PredictorCodec
 from lmarc.container.header import BackendRef, Header
-from lmarc.errors import BackendError, BackendMissingError, LmarcError
+from lmarc.errors import BackendError, BackendMissingError, LmarcError, UnsupportedError, UsageError
 from lmarc.models import find
 from lmarc.models.identity import ModelFile
 from lmarc.models.wanted import Wanted
@@ -46,8 +47,14 @@ class OpenPredictor:
 
 
 def open_for_packing(name: str, model: ModelFile, params: Mapping[str, Any], threads: int) -> OpenPredictor:
-    """Open a model, decide how to run it here and take its canary. Raises BackendMissingError."""
-    codec = _opened(name, None, model, params, threads)
+    """Open a model, decide how to run it here and take its canary. Raises BackendMissingError, UsageError."""
+    try:
+        codec = _opened(name, None, model, params, threads)
+    except UnsupportedError as error:
+        raise UsageError(str(error)) from error
+    advice = codec.model.about().get("advice")
+    if advice:
+        warnings.warn(f"{model.file_name}: {advice}", stacklevel=2)
     properties = codec.properties() | {"model": 0}
     settings = properties["params"]
     chunking = {key: settings[key] for key in ("lanes", "context", "keep") if type(settings.get(key)) is int}

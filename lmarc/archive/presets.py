@@ -217,8 +217,15 @@ def _reference(codec: CodecBackend, params: Mapping[str, Any]) -> BackendRef:
     return BackendRef(codec.name, codec.version, properties)
 
 
-def resolve(preset: str, backend: str | None, model: ModelFile | None = None, *, is_verified: bool = False) -> Preset:
-    """The preset of that name, with another backend if one is given, or the model that a predictor is to use.
+def resolve(
+    preset: str,
+    backend: str | None,
+    model: ModelFile | None = None,
+    *,
+    is_verified: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> Preset:
+    """The preset of that name, with another backend if one is given, or the model that a predictor is to use, and how.
 
     Raises UsageError.
     """
@@ -229,7 +236,9 @@ def resolve(preset: str, backend: str | None, model: ModelFile | None = None, *,
         name = backend or registry.predictor_for(model.file_name) or registry.predictor_for(model.path)
         if name is None:
             raise UsageError(f"no backend here opens {model.file_name}: name one with --backend")
-        return Preset(name, GROUP_SIZE, {}, model, is_verified)
+        return Preset(name, GROUP_SIZE, settings or {}, model, is_verified)
+    if settings:
+        raise UsageError("--set is for a model: --model FILE")
     if backend is not None and backend not in BUILT_IN and registry.needs_model(backend):
         raise UsageError(f"backend {backend!r} needs a model: --model FILE")
     if backend is None or backend == chosen.backend:

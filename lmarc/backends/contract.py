@@ -138,8 +138,8 @@ class PredictorModel(ABC):
         return {}
 
     def about(self) -> Mapping[str, Any]:
-        """What an archive says of the model for people: "name", "architecture", "quantisation", "source" as str, and
-        "tokenizer", a map of "kind" (str) and "sha256" (bytes)."""
+        """What an archive says of the model for people: "title", "architecture", "quantisation", "source" as str, and
+        "tokenizer", a map of "kind" (str) and "sha256" (bytes). What is under "advice" is said to whoever packs."""
         return {}
 
     def close(self) -> None:  # noqa: B027
@@ -156,8 +156,8 @@ class PredictorBackend(Backend):
     def open(self, path: str, params: Mapping[str, Any], threads: int) -> PredictorModel:
         """Open a model. Raise ValueError if the file is none that can be used, saying why.
 
-        To pack, `params` are the preset's; to unpack, they are the `settings` that the header has: anybody may have
-        written them. Raise UnsupportedError for those that mean nothing.
+        To pack, `params` are what the user asked for (--set), integers and strings; to unpack, they are the `settings`
+        that the header has: anybody may have written them. Raise UnsupportedError for those that mean nothing.
         """
 
 

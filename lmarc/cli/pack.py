@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +15,7 @@ from lmarc.errors import EXIT_SKIPPED, UsageError
 
 _STDIN = "-"
 _EXTENSION = ".lmarc"
+_MOST_DIGITS = 19
 
 
 def pack(
@@ -35,6 +36,10 @@ def pack(
     verify: Annotated[
         bool, typer.Option("--verify", help="Decode what the model coded in a fresh process before relying on it.")
     ] = False,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="How to run the model, as far as its backend lets one choose."),
+    ] = None,
     max_time: MaxTime = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what an interrupted pack has coded, and keep what is coded.")
@@ -102,6 +107,7 @@ def pack(
             model=model,
             verify=verify,
             max_time=seconds_of(max_time),
+            settings=_settings(setting or ()),
             resume=resume,
             jobs=jobs,
             force=force,
@@ -121,6 +127,17 @@ def pack(
         )
     if result.skipped:
         raise typer.Exit(EXIT_SKIPPED)
+
+
+def _settings(texts: Iterable[str]) -> dict[str, int | str]:
+    """What --set says. Raises UsageError."""
+    found: dict[str, int | str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise UsageError(f"--set {text!r} is not KEY=VALUE")
+        found[key] = int(value) if value.isascii() and value.isdigit() and len(value) < _MOST_DIGITS else value
+    return found
 
 
 class _Stdout:

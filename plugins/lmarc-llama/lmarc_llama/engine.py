@@ -29,6 +29,7 @@ class Shape:
 
     lanes: most lanes. rows: fewest that are computed; where fewer are used, some compute for nothing. steps: most at
     once. threads: 0 where their number does not matter. extra: whether weights are laid out anew for faster kernels.
+    offload: how many layers are computed by a GPU.
 
     context: tokens that a lane may look back on. keep: how many of them stay when it is full, by SHIFT or AGAIN; slide
     is NEVER for models whose state does not grow.
@@ -44,6 +45,7 @@ class Shape:
     flash: int
     extra: int
     threads: int
+    offload: int
 
 
 class LaneSession(Session):

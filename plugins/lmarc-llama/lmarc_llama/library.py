@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pathlib
 import threading
 from collections import deque
 from functools import cache
 from typing import Any
 
 _ERROR, _CONTINUED = 4, 5
+#: Of enum ggml_backend_dev_type: a GPU with memory of its own, and one without.
+_GPU_TYPES = (1, 2)
 _said: deque[str] = deque(maxlen=8)
 _lock = threading.Lock()
 _kept: list[Any] = []
@@ -37,6 +40,25 @@ def library() -> Any:
     llama_cpp.llama_log_set(listener, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     return llama_cpp
+
+
+@cache
+def devices() -> list[str]:
+    """The devices that layers can be offloaded to, in the order llama.cpp uses them."""
+    import llama_cpp._ggml
+
+    ggml = llama_cpp._ggml.libggml
+    folder = os.path.join(os.path.dirname(llama_cpp.__file__), "lib")
+    base = llama_cpp._ctypes_extensions.load_shared_library("ggml-base", pathlib.Path(folder))
+    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    base.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+    base.ggml_backend_dev_description.restype = ctypes.c_char_p
+    found = [ggml.ggml_backend_dev_get(number) for number in range(ggml.ggml_backend_dev_count())]
+    gpus = [device for device in found if base.ggml_backend_dev_type(device) in _GPU_TYPES]
+    return [base.ggml_backend_dev_description(device).decode("utf-8", "replace") for device in gpus]
 
 
 def last_error() -> str:

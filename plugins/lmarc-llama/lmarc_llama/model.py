@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lmarc.backends.contract import PredictorModel, Session
-from lmarc.errors import LimitError, UnsupportedError
+from lmarc.errors import BackendMissingError, LimitError, UnsupportedError
 from lmarc.models.gguf import read_info
 from lmarc_llama import vocabulary
 from lmarc_llama.engine import AGAIN, KV_TYPES, MOVABLE, NEVER, SHIFT, LaneSession, Shape
-from lmarc_llama.library import last_error, library
+from lmarc_llama.library import devices, last_error, library
 
 _CONTEXT = 1024
 _LANES, _LANES_OF_SMALL = 16, 2
@@ -37,9 +37,11 @@ _LIMITS = {
     "flash": (0, 1),
     "extra": (0, 1),
     "threads": (0, 256),
+    "offload": (0, 1 << 16),
 }
-#: What packing may wish; anything else is an archive's settings.
-_WISHES = frozenset({"lanes", "context", "keep", "steps", "kv", "sliding"})
+_CHOICES = {"slide": (SHIFT, AGAIN, NEVER), "kv": tuple(KV_TYPES)}
+#: What packing may wish.
+_WISHES = frozenset({"lanes", "context", "keep", "steps", "kv", "slide", "offload"})
 #: What llama.cpp keeps for every token of the KV cache besides keys and values, in bytes.
 _CELL_BYTES = 64
 _PROBE_SEED = 1
@@ -53,7 +55,22 @@ class LlamaModel(PredictorModel):
         self._path = path
         self._model: Any = None
         self._vocabulary: Any = None
-        self._extra = True
+        self._extra, self._offload = True, 0
+        # An archive's settings are all there.
+        is_archived = {field.name for field in fields(Shape)} <= params.keys()
+        if is_archived:
+            self._offload = _shape_of(params).offload
+        else:
+            for key in params:
+                if key not in _WISHES:
+                    raise UnsupportedError(
+                        f"backend 'llama' has no setting {key!r:.20}: there are {', '.join(sorted(_WISHES))}"
+                    )
+            if "offload" in params:
+                _check(params, "offload")
+                self._offload = int(params["offload"])
+        if self._offload and not (llama.llama_supports_gpu_offload() and devices()):
+            raise BackendMissingError("backend 'llama' finds no GPU that its llama.cpp can offload to")
         self._load(params.get("extra", 1) == 1)
         # Small models lose more by waiting for other threads than those do for them.
         is_small = llama.llama_model_n_params(self._model) < _SMALL
@@ -66,10 +83,10 @@ class LlamaModel(PredictorModel):
         self.first = vocabulary.first_token(self._vocabulary)
         self._is_recurrent = bool(llama.llama_model_is_recurrent(self._model))
         try:
-            if set(params) <= _WISHES:
-                self._shape = self._agreeing(self._choose(params))
-            else:
+            if is_archived:
                 self._shape = self._affordable(_shape_of(params))
+            else:
+                self._shape = self._agreeing(self._choose(params))
         except BaseException:
             self.close()
             raise
@@ -85,7 +102,7 @@ class LlamaModel(PredictorModel):
             llama.llama_model_free(self._model)
             self._model = None
         params = llama.llama_model_default_params()
-        params.n_gpu_layers = 0
+        params.n_gpu_layers = self._offload
         params.use_extra_bufts = extra
         overrides = (llama.llama_model_kv_override * 2)()
         # A text does not begin with a space that nobody wrote.
@@ -123,11 +140,12 @@ class LlamaModel(PredictorModel):
             steps=steps,
             context=context,
             keep=int(params.get("keep", context // 2)),
-            slide=NEVER if self._is_recurrent else str(params.get("sliding", SHIFT)),
-            kv=str(params.get("kv", "f16/bf16")),
+            slide=NEVER if self._is_recurrent else _one_of(params, "slide", SHIFT),
+            kv=_one_of(params, "kv", MOVABLE),
             flash=1,
             extra=1,
             threads=0,
+            offload=self._offload,
         )
         return self._affordable(_possible(shape))
 
@@ -204,7 +222,8 @@ class LlamaModel(PredictorModel):
     def environment(self) -> Mapping[str, str]:
         """The build of llama.cpp, and the instructions it uses."""
         llama = library()
-        return {
+        where = {"devices": ", ".join(devices())} if self._offload else {}
+        return where | {
             "llama-cpp-python": str(llama.__version__),
             "machine": platform.machine(),
             "instructions": " ".join(re.findall(r"(\w+) = 1", llama.llama_print_system_info().decode())),
@@ -213,7 +232,9 @@ class LlamaModel(PredictorModel):
     def about(self) -> Mapping[str, Any]:
         """What the GGUF file says of itself."""
         info = read_info(self._path)
+        advice = "it was made for instructions: a base model predicts text better" if info.is_instruct else ""
         return {
+            "advice": advice,
             "title": info.name,
             "architecture": info.architecture,
             "quantisation": info.quantisation,
@@ -239,10 +260,17 @@ def _shape_of(settings: Mapping[str, Any]) -> Shape:
     """The shape that an archive's settings ask for. Raises UnsupportedError for those that mean nothing."""
     for key in _LIMITS:
         _check(settings, key)
-    for key, values in (("slide", (SHIFT, AGAIN, NEVER)), ("kv", tuple(KV_TYPES))):
-        if settings.get(key) not in values:
-            raise UnsupportedError(f"backend 'llama' knows no {key} {settings.get(key)!r:.20}")
+    for key in _CHOICES:
+        _one_of(settings, key)
     return _possible(Shape(**{field.name: settings[field.name] for field in fields(Shape)}))
+
+
+def _one_of(settings: Mapping[str, Any], key: str, usual: str | None = None) -> str:
+    """A choice among the settings. Raises UnsupportedError if it is none."""
+    value = settings.get(key, usual)
+    if value not in _CHOICES[key] or (usual is not None and value == NEVER):
+        raise UnsupportedError(f"backend 'llama' knows no {key} {value!r:.20}")
+    return str(value)
 
 
 def _check(settings: Mapping[str, Any], key: str) -> None:

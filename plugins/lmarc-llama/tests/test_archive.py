@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lmarc_llama.library import library
 
 import lmarc
 from fixtures import random_models
@@ -128,6 +129,69 @@ def test_cat_and_diff_use_the_model(models: Paths, run_always: Run, tree: Path, 
 def test_pipes(models: Paths, run_always: Run, tmp_path: Path) -> None:
     packed = run_always("pack", "-j", "1", "-m", models["spm"], "-o", "-", "-", stdin=PROSE * 2).out
     assert program.run("cat", "-m", models["spm"], "-", "stdin", stdin=packed).out == PROSE * 2
+
+
+def test_set(models: Paths, run_always: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(PROSE * 8)
+    settings = ("--set", "lanes=3", "--set", "context=128", "--set", "keep=32", "--set", "slide=again")
+    run_always("pack", *settings, "-m", models["bpe"], "a.txt", cwd=tmp_path)
+    with lmarc.open(tmp_path / "a.txt.lmarc") as archive:
+        (ref,) = archive.header.backends
+        wished = {"lanes": 3, "context": 128, "keep": 32, "slide": "again"}
+        assert {key: ref.params[key] for key in wished} == wished
+        assert archive.header.options["chunking"]["lanes"] == 3
+    assert program.run("cat", "-m", models["bpe"], "a.txt.lmarc", "a.txt", cwd=tmp_path).out == PROSE * 8
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "said"),
+    [
+        ("lanes=0", 2, "lanes 0"),
+        ("lanes=1000", 2, "lanes 1000"),
+        ("lanes=many", 2, "lanes 'many'"),
+        ("slide=never", 2, "slide 'never'"),
+        ("rows=1", 2, "rows"),
+        ("depth=1", 2, "no setting 'depth'"),
+        ("lanes", 2, "KEY=VALUE"),
+        ("keep=1024", 2, "shape"),
+    ],
+)
+def test_set_what_cannot_be(models: Paths, tmp_path: Path, setting: str, code: int, said: str) -> None:
+    (tmp_path / "a.txt").write_bytes(PROSE)
+    result = program.run("pack", "--set", setting, "-m", models["bpe"], "a.txt", cwd=tmp_path, code=code)
+    assert said in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_set_without_a_model(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(PROSE)
+    assert "--model" in program.run("pack", "--set", "lanes=1", "a.txt", cwd=tmp_path, code=2).err
+
+
+@pytest.mark.skipif(library().llama_supports_gpu_offload(), reason="this llama.cpp has been built for a GPU")
+def test_offload_without_a_gpu(models: Paths, run_always: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(PROSE)
+    assert "GPU" in program.run("pack", "--set", "offload=9", "-m", models["bpe"], "a.txt", cwd=tmp_path, code=13).err
+
+
+@pytest.mark.skipif(not library().llama_supports_gpu_offload(), reason="this llama.cpp has not been built for a GPU")
+def test_offload(models: Paths, run_always: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(PROSE * 8)
+    run_always("pack", "--set", "offload=99", "-m", models["bpe"], "a.txt", cwd=tmp_path)
+    with lmarc.open(tmp_path / "a.txt.lmarc") as archive:
+        (ref,) = archive.header.backends
+        assert ref.params["offload"] == 99
+        assert ref.properties["environment"]["devices"]
+    assert program.run("cat", "-m", models["bpe"], "a.txt.lmarc", "a.txt", cwd=tmp_path).out == PROSE * 8
+
+
+def test_advice_against_an_instruct_model(models: Paths, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(PROSE)
+    named = models["bpe"].read_bytes()
+    assert named.count(b"lmarc tiny") == 1
+    (tmp_path / "chat.gguf").write_bytes(named.replace(b"lmarc tiny", b"tiny chat "))
+    assert "base model" in program.run("pack", "-fm", "chat.gguf", "a.txt", cwd=tmp_path).err
+    assert "base model" not in program.run("pack", "-fm", models["bpe"], "a.txt", cwd=tmp_path).err
 
 
 def test_backend_that_needs_a_model(tree: Path, models: Paths, tmp_path: Path) -> None:

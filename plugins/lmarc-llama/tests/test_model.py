@@ -105,13 +105,11 @@ def test_recurrent_models_do_not_slide(models: Paths, name: str) -> None:
         assert model.settings["slide"] == "never"
 
 
-@pytest.mark.parametrize(
-    ("name", "sliding"), [*((name, "shift") for name in KINDS), ("bpe", "again"), ("spm", "again")]
-)
-def test_steps_lanes_and_threads_do_not_matter(models: Paths, name: str, sliding: str) -> None:
+@pytest.mark.parametrize(("name", "slide"), [*((name, "shift") for name in KINDS), ("bpe", "again"), ("spm", "again")])
+def test_steps_lanes_and_threads_do_not_matter(models: Paths, name: str, slide: str) -> None:
     """Also when the context has been full three times."""
-    with model_of(models[name], SHORT | {"sliding": sliding}) as model:
-        assert model.settings["slide"] in (sliding, "never")
+    with model_of(models[name], SHORT | {"slide": slide}) as model:
+        assert model.settings["slide"] in (slide, "never")
         settings = dict(model.settings)
         symbols = some_symbols(model, 16, 179)
         wanted = bits(model, symbols, 1)
@@ -277,6 +275,7 @@ ABSURD: list[dict[str, Any]] = [
     *({"flash": value} for value in (-1, 2, None, True)),
     *({"extra": value} for value in (-1, 2, None, "1")),
     *({"threads": value} for value in (-1, 1 << 20, None, "1")),
+    *({"offload": value} for value in (-1, 1 << 20, None, "1")),
 ]
 
 
