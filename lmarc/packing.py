@@ -6,12 +6,12 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from lmarc.archive.filters import Filters
 from lmarc.archive.jobs import default_jobs
-from lmarc.archive.kept import Kept
+from lmarc.archive.kept import Kept, open_kept
 from lmarc.archive.observer import Observer
 from lmarc.archive.pack import Packer, PackResult
 from lmarc.archive.paths import display, parents, why_unsafe
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Name of the member that data given to compress() becomes.
 DATA_NAME = b"data"
+_KEPT = "kept"
 
 
 def pack(
@@ -94,11 +95,9 @@ def pack_sources(
 ) -> PackResult:
     """pack() with all that the command line can ask for: `listed` paths, which are taken without what is below them,
     and a `stream` to read to its end, given as member path, descriptor and mtime in ns."""
-    with (
-        _destination(output, force) as (sink, leave_out),
-        _kept(sink, model is not None, resume, force) as kept,
-        Roots() as roots,
-    ):
+    with ExitStack() as last, _destination(output, force) as (sink, leave_out), Roots() as roots:
+        # What is kept goes only when the archive has its name.
+        kept = _kept(last, sink, model is not None, resume, force)
         packer = new_packer(
             sink,
             preset,
@@ -111,8 +110,8 @@ def pack_sources(
             max_time=max_time,
             kept=kept,
         )
-        if kept is not None:
-            leave_out.append(kept.identity)
+        if isinstance(sink, SaveFile):
+            leave_out += _identities(sink.beside(_KEPT))
         try:
             sources = find_sources(roots, paths, listed, filters, packer.observer, leave_out)
             packer.pack(sources if stream is None else _beside(stream[0], sources))
@@ -225,18 +224,25 @@ def _destination(output: str | os.PathLike[str] | Sink, force: bool) -> Iterator
             yield file, file.identities
 
 
-@contextmanager
-def _kept(sink: Sink, is_slow: bool, resume: bool, force: bool) -> Iterator[Kept | None]:
-    """Where coded chunks are kept, if that is asked for or worth it."""
+def _kept(last: ExitStack, sink: Sink, is_slow: bool, resume: bool, force: bool) -> Kept | None:
+    """Where coded chunks are kept, if that is asked for or worth it; `last` closes it."""
     if not isinstance(sink, SaveFile):
         if resume:
             raise UsageError("--resume needs an archive with a name")
-        yield None
-    elif resume or is_slow:
-        with Kept(sink.beside("kept"), resume=resume, force=force) as kept:
-            yield kept
-    else:
-        yield None
+        return None
+    if not (resume or is_slow):
+        return None
+    kept = open_kept(sink.beside(_KEPT), resume=resume, force=force)
+    return None if kept is None else last.enter_context(kept)
+
+
+def _identities(path: str) -> list[tuple[int, int]]:
+    """Device and inode of what is at a path, if anything is."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return []
+    return [(info.st_dev, info.st_ino)]
 
 
 def _identity(sink: Sink) -> list[tuple[int, int]]:

@@ -52,11 +52,21 @@ def compare(members: Iterable[Member], root: str, strip: bytes, observer: Observ
 
 
 def is_same(member: Member, by_path: dict[bytes, Member], root: int) -> bool:
-    """Whether what is at a member's path below the directory `root` is what the archive has. Its path must be safe."""
+    """Whether what is at a member's path below the directory `root` has the type and content that the archive has, and
+    shares it with the file it links to, if that is there. Its path must be safe."""
     try:
-        return not any(_compare_one(member, by_path, root, b""))
+        found = {difference.what for difference in _compare_one(member, by_path, root, b"")} - {"mode", "mtime"}
+        return not found or (found == {"link"} and not _is_there(member.target, root))
     except OSError:
         return False
+
+
+def _is_there(path: bytes, root: int) -> bool:
+    try:
+        fs.lstat(root, path)
+    except OSError:
+        return False
+    return True
 
 
 def _location(path: bytes, strip: bytes) -> bytes:

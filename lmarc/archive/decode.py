@@ -16,7 +16,7 @@ from lmarc.archive import jobs as threads
 from lmarc.archive import predictors
 from lmarc.archive.expect import expect
 from lmarc.archive.jobs import default_jobs as threads_default
-from lmarc.archive.kept import Kept
+from lmarc.archive.kept import TAG_SIZE, Kept
 from lmarc.archive.observer import Observer
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend, PredictorBackend
@@ -29,6 +29,7 @@ from lmarc.errors import BackendMissingError, DamagedError, LmarcError
 #: How often chunks are decoded again for members whose content was decoded but could not be written as another.
 _PASSES = 3
 _NAME_BYTES = 8
+_TAG = bytes(TAG_SIZE)
 
 
 class ChunkDecoder:
@@ -124,6 +125,10 @@ class ChunkDecoder:
     def _expect(self, predictor: PredictorCodec, chunks: list[Chunk], observer: Observer) -> None:
         """Say how long these chunks will take. Raises LimitError if that is too long."""
         with suppress(DamagedError):
+            if self.kept is not None and len(self.kept):
+                chunks = [chunk for chunk in chunks if _key(*self.container.read_chunk(chunk)) not in self.kept]
+            if not chunks:
+                return
             _, payload = self.container.read_chunk(chunks[0])
             density = predictor.symbols_of(payload) / chunks[0].size
             expect(predictor, 1, sum(chunk.size for chunk in chunks), density, self._max_time, observer)
@@ -139,7 +144,7 @@ class ChunkDecoder:
         if kept is None or not self._is_predictor(chunk.codec):
             return self._decode(chunk)
         check, payload = self.container.read_chunk(chunk)
-        key = blake3(check + payload).digest()
+        key = _key(check, payload)
         zstd = registry.codec("zstd")
         if (known := kept.get(key)) is not None:
             with suppress(DamagedError):
@@ -147,7 +152,7 @@ class ChunkDecoder:
                 if blake3(data).digest(CHECK_SIZE) == check:
                     return data
         data = self._decode(chunk)
-        kept.put(key, zstd.compress(data, {}), len(data))
+        kept.put(key, _TAG, zstd.compress(data, {}), len(data))
         return data
 
     def _decode(self, chunk: Chunk) -> bytes:
@@ -164,6 +169,10 @@ class ChunkDecoder:
         if len(data) != chunk.size or blake3(data).digest(CHECK_SIZE) != check:
             raise DamagedError(f"chunk at {chunk.offset}: what backend {ref.name!r} decodes is not what was packed")
         return data
+
+
+def _key(check: bytes, payload: memoryview) -> bytes:
+    return blake3(check + payload).digest()
 
 
 class MemberSink:

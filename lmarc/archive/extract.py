@@ -7,17 +7,17 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
 from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
-from lmarc.archive.kept import Kept
+from lmarc.archive.kept import Kept, open_kept
 from lmarc.archive.observer import Observer
 from lmarc.archive.owners import number_of
 from lmarc.archive.paths import display, unsafe_members
 from lmarc.archive.target import Target
 from lmarc.container.index import RESTORED_MODE, Member
-from lmarc.errors import LmarcError, TargetExistsError, UnsafeMemberError
+from lmarc.errors import DamagedError, LmarcError, TargetExistsError, UnsafeMemberError
 
 _BLOCK = 1 << 20
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,15 +73,21 @@ class Extractor:
         try:
             if self._options.resume:
                 self._complete = self._find_complete(chosen, everything)
-                for member in directories.values():
-                    self._guard(member, self._open_again)
-                self._target.remove_leftovers({member.path.rpartition(b"/")[0] for member in chosen})
+            selected = chosen
             chosen = [member for member in self._without_existing(chosen) if member.path not in self.result.failed]
+            if self._options.resume:
+                for member in directories.values():
+                    self._open_again(member)
+                for member in selected:
+                    if member.path in self._complete and member.kind == "file":
+                        self._restore_again(member)
             if self._options.force:
                 for member in directories.values():
                     self._guard(member, self._clear_way)
             files, links = self._resolve(chosen, everything)
-            self._deliver(files, jobs, os.path.join(self._root, f".lmarc-{label}.kept"))
+            self._deliver(
+                files, jobs, os.path.join(self._root, f".lmarc-{label}.kept"), len(selected) == len(everything)
+            )
             for member in links:
                 self._guard(member, self._make_hardlink)
             for member in chosen:
@@ -103,18 +109,23 @@ class Extractor:
         self.result.content = sum(member.size for member in done)
         return self.result
 
-    def _deliver(self, files: list[Member], jobs: int, kept_path: str) -> None:
+    def _deliver(self, files: list[Member], jobs: int, kept_path: str, are_all: bool) -> None:
         delivery = Delivery(
             self._decoder, lambda member: FileSink(member, self), self._observer, read_back=self._read_back
         )
-        kept: AbstractContextManager[Kept | None] = nullcontext()
-        if self._decoder.is_slow(files):
-            kept = Kept(kept_path, resume=self._options.resume, force=self._options.force)
-        with kept as self._decoder.kept:
+        kept: Kept | None = None
+        if self._decoder.is_slow(files) or (self._options.resume and os.path.lexists(kept_path)):
+            kept = open_kept(kept_path, resume=self._options.resume, force=self._options.force)
+        with nullcontext() if kept is None else kept:
+            if kept is not None and self._options.resume:
+                # Whoever is at the same work holds the same lock.
+                self._target.remove_leftovers({member.path.rpartition(b"/")[0] for member in files})
+            self._decoder.kept = kept
             delivery.run(files, jobs)
-            if self._decoder.kept is not None and any(isinstance(error, OSError) for error in delivery.failed.values()):
-                # A full disk, say: what has been decoded is of use once there is room.
-                self._decoder.kept.stay()
+            # A full disk, say, or a model that is not here: what has been decoded is of use for the next time.
+            is_of_use = any(not isinstance(error, DamagedError) for error in delivery.failed.values())
+            if kept is not None and (is_of_use or (self._options.resume and not are_all)):
+                kept.stay()
         self._decoder.kept = None
         self.result.failed.update(delivery.failed)
 
@@ -129,10 +140,24 @@ class Extractor:
         return {member.path for member in there if is_same(member, by_path, root)}
 
     def _open_again(self, member: Member) -> None:
-        """Let members into a directory that was closed when the extraction was interrupted."""
-        if self._target.existing(member.path) is not None:
-            os.fchmod(self._target.directory(member.path, create=False), 0o700)
+        """Let members into a directory that was closed when the extraction was interrupted, and see to its end."""
+        with suppress(OSError, LmarcError):
+            info = self._target.existing(member.path)
+            if info is None or stat.S_IMODE(info.st_mode) not in (0o700, member.mode & RESTORED_MODE):
+                return
+            fd = self._target.directory(member.path, create=False)
+            os.fchmod(fd, 0o700)
             self._target.made.add(member.path)
+
+    def _restore_again(self, member: Member) -> None:
+        """Mode and time of a file whose content is there."""
+        with suppress(OSError, LmarcError):
+            above, name = self._target.parent(member.path)
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+            try:
+                self.restore(fd, member)
+            finally:
+                os.close(fd)
 
     def _without_unsafe(self, chosen: list[Member], everything: list[Member]) -> list[Member]:
         # All are looked at: what makes a member unsafe may be another that was not chosen.
@@ -145,7 +170,8 @@ class Extractor:
     def _without_existing(self, members: list[Member]) -> list[Member]:
         """Members to extract in view of what is there already."""
         if self._options.force:
-            return members
+            self.result.existing += len(self._complete)
+            return [member for member in members if member.path not in self._complete]
         tops: dict[bytes, bool] = {}
         out = []
         for member in members:

@@ -235,7 +235,7 @@ class Packer:
                 sample = b"".join(pieces)[:_EXPECT_SAMPLE]
                 codec = self._coder.predictor.codec
                 codec.watch = self.observer.within
-                known = self._kept.content if self._kept is not None else 0
+                known = self._kept.content_of(self._coder.tag) if self._kept is not None else 0
                 content = max(self._found - known, len(sample))
                 density = codec.symbols_in(sample) / len(sample)
                 expect(codec, codec.model.steps, content, density, self._most_seconds, self.observer)

@@ -88,7 +88,9 @@ def _opened(
 ) -> PredictorCodec:
     backend = registry.predictor(name, version)
     try:
-        return PredictorCodec(backend, backend.open(model.path, params, threads))
+        # Only an archive says which version of the backend it needs.
+        opened = backend.open if version is None else backend.reopen
+        return PredictorCodec(backend, opened(model.path, params, threads))
     except LmarcError:
         raise
     except Exception as error:

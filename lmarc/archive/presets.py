@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from lmarc._version import __version__
 from lmarc.archive import predictors, verify
-from lmarc.archive.kept import Kept
+from lmarc.archive.kept import TAG_SIZE, Kept
 from lmarc.archive.predictors import OpenPredictor
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend
@@ -120,6 +120,11 @@ class ChunkCoder:
             self._codec.prepare(self._params)
         self._manner = self._how()
 
+    @property
+    def tag(self) -> bytes:
+        """What chunks are kept with: how they are coded."""
+        return self._manner[:TAG_SIZE]
+
     def _how(self) -> bytes:
         """A hash of all but the content that decides what a chunk becomes."""
         header = Header(__version__, tuple(self.backends()), self.options()).to_bytes()
@@ -157,7 +162,7 @@ class ChunkCoder:
             known, _, payload = found.partition(b"\0")
             return Coded(known.decode(), payload, len(data), check)
         name, payload = self._coded(data)
-        self._kept.put(key, name.encode() + b"\0" + payload, len(data))
+        self._kept.put(key, self.tag, name.encode() + b"\0" + payload, len(data))
         return Coded(name, payload, len(data), check)
 
     def _coded(self, data: bytes) -> tuple[str, bytes]:

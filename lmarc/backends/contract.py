@@ -154,11 +154,18 @@ class PredictorBackend(Backend):
 
     @abstractmethod
     def open(self, path: str, params: Mapping[str, Any], threads: int) -> PredictorModel:
-        """Open a model. Raise ValueError if the file is none that can be used, saying why.
+        """Open a model to pack with. `params` are what the user asked for (--set): integers and strings.
 
-        To pack, `params` are what the user asked for (--set), integers and strings; to unpack, they are the `settings`
-        that the header has: anybody may have written them. Raise UnsupportedError for those that mean nothing.
+        Raise ValueError if the file is none that can be used, saying why, and UnsupportedError for params that mean
+        nothing.
         """
+
+    def reopen(self, path: str, settings: Mapping[str, Any], threads: int) -> PredictorModel:
+        """Open a model to unpack with, as it was opened to pack: `settings` are the model's, as the header has them.
+
+        Anybody may have written them: raise UnsupportedError for those that mean nothing.
+        """
+        return self.open(path, settings, threads)
 
 
 class HookSpecs:

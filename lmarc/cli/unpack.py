@@ -39,8 +39,8 @@ def unpack(
     from lmarc.cli.progress import Reporter, summary
     from lmarc.cli.session import opened, selected
 
-    if force + skip_existing + resume > 1:
-        raise UsageError("--force, --skip-existing and --resume exclude each other")
+    if force and skip_existing:
+        raise UsageError("--force and --skip-existing exclude each other")
     with (
         opened(archive, model, jobs, seconds_of(max_time)) as source,
         Reporter("unpacking", quiet=quiet, verbose=verbose) as reporter,

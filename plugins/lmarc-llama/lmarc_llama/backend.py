@@ -22,10 +22,16 @@ class Llama(PredictorBackend):
         return None if find_spec("llama_cpp") else "pip install llama-cpp-python"
 
     def open(self, path: str, params: Mapping[str, Any], threads: int) -> PredictorModel:
-        """Open a GGUF file. Raises ValueError."""
+        """Open a GGUF file to pack with. Raises ValueError, UnsupportedError."""
         from lmarc_llama.model import LlamaModel
 
         return LlamaModel(path, params, threads)
+
+    def reopen(self, path: str, settings: Mapping[str, Any], threads: int) -> PredictorModel:
+        """Open a GGUF file as an archive says. Raises ValueError, UnsupportedError, LimitError."""
+        from lmarc_llama.model import LlamaModel
+
+        return LlamaModel(path, settings, threads, is_archived=True)
 
 
 @hookimpl

@@ -66,6 +66,8 @@ class LaneSession(Session):
         params.type_k, params.type_v = KV_TYPES[shape.kv]
         params.kv_unified = False
         params.swa_full = True
+        # Without layers on it, a GPU would still be lent the larger products.
+        params.offload_kqv = params.op_offload = shape.offload > 0
         params.no_perf = True
         self._context = llama.llama_init_from_model(model, params)
         if not self._context:

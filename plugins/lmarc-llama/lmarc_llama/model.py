@@ -48,16 +48,17 @@ _PROBE_SEED = 1
 
 
 class LlamaModel(PredictorModel):
-    """A model loaded by llama.cpp. Raises ValueError for a file that it cannot load or that is no decoder."""
+    """A model loaded by llama.cpp. Raises ValueError for a file that it cannot load or that is no decoder.
 
-    def __init__(self, path: str, params: Mapping[str, Any], threads: int) -> None:
+    `params` are what packing wishes or, `is_archived`, the settings that an archive has.
+    """
+
+    def __init__(self, path: str, params: Mapping[str, Any], threads: int, *, is_archived: bool = False) -> None:
         llama = library()
         self._path = path
         self._model: Any = None
         self._vocabulary: Any = None
         self._extra, self._offload = True, 0
-        # An archive's settings are all there.
-        is_archived = {field.name for field in fields(Shape)} <= params.keys()
         if is_archived:
             self._offload = _shape_of(params).offload
         else:

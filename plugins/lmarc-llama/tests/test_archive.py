@@ -150,7 +150,7 @@ def test_set(models: Paths, run_always: Run, tmp_path: Path) -> None:
         ("lanes=1000", 2, "lanes 1000"),
         ("lanes=many", 2, "lanes 'many'"),
         ("slide=never", 2, "slide 'never'"),
-        ("rows=1", 2, "rows"),
+        ("rows=1", 2, "no setting 'rows'"),
         ("depth=1", 2, "no setting 'depth'"),
         ("lanes", 2, "KEY=VALUE"),
         ("keep=1024", 2, "shape"),
@@ -161,6 +161,14 @@ def test_set_what_cannot_be(models: Paths, tmp_path: Path, setting: str, code: i
     result = program.run("pack", "--set", setting, "-m", models["bpe"], "a.txt", cwd=tmp_path, code=code)
     assert said in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_set_to_all_that_an_archive_says(models: Paths, run_always: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(PROSE * 2)
+    run_always("pack", "-m", models["bpe"], "a.txt", cwd=tmp_path)
+    with lmarc.open(tmp_path / "a.txt.lmarc") as archive:
+        settings = [f"--set={key}={value}" for key, value in archive.header.backends[0].params.items()]
+    assert "no setting" in program.run("pack", "-f", *settings, "-m", models["bpe"], "a.txt", cwd=tmp_path, code=2).err
 
 
 def test_set_without_a_model(tmp_path: Path) -> None:

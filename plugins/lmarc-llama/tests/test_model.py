@@ -31,7 +31,8 @@ from lmarc.backends import registry
 params = json.loads(sys.argv[1])
 for path in sys.argv[2:]:
     try:
-        model = registry.predictor("llama").open(path, params, 1)
+        backend = registry.predictor("llama")
+        model = (backend.reopen if params else backend.open)(path, params, 1)
         session = model.session(model.lanes)
         print("opened", flush=True)
         session.close()
@@ -46,7 +47,8 @@ KINDS = ["bpe", "spm", "rwkv7", "mamba"]
 
 @contextmanager
 def model_of(path: Path, params: Mapping[str, Any], threads: int = 1) -> Iterator[LlamaModel]:
-    model = LlamaModel(str(path), params, threads)
+    """The model as packing opens it with these wishes, or as unpacking does with settings."""
+    model = LlamaModel(str(path), params, threads, is_archived=len(params) > 3)
     try:
         yield model
     finally:
@@ -308,7 +310,7 @@ usual = dict(backend.open(sys.argv[1], {}, 1).settings) | {"context": 64, "keep"
 ways = itertools.product(("shift", "again", "never"), ("f16/bf16", "bf16/bf16", "f16", "bf16", "q8_0"), (0, 1))
 for slide, kv, flash in ways:
     try:
-        model = backend.open(sys.argv[1], usual | {"slide": slide, "kv": kv, "flash": flash}, 1)
+        model = backend.reopen(sys.argv[1], usual | {"slide": slide, "kv": kv, "flash": flash}, 1)
         session = model.session(2)
         for _ in range(20):
             session.advance(np.full((2, model.steps), 5, dtype=np.int32))

@@ -130,3 +130,41 @@ def test_what_changed_meanwhile_is_coded_anew(models: Paths, folder: Path) -> No
     program.run(*args, "--resume", cwd=folder, command=COMMAND)
     with lmarc.open(folder / "x.lmarc", models=[str(models["bpe"])]) as archive:
         assert archive.read("tree/long.txt") == changed
+
+
+def test_the_archive_gets_no_name(models: Paths, folder: Path) -> None:
+    """All is coded, and then something stands where the archive should go."""
+    args = ("pack", "-j", "1", "-m", models["bpe"], "tree", "-o", "x.lmarc")
+    with started(folder, *args) as process:
+        wait_until(lambda: counted(folder, "coded") >= 2, process)
+        (folder / "x.lmarc").write_bytes(b"precious")
+        assert "--resume goes on" in process.communicate(timeout=program.TIMEOUT)[1].decode()
+    assert (folder / "x.lmarc").read_bytes() == b"precious"
+    before = counted(folder, "coded")
+    (folder / "x.lmarc").unlink()
+    program.run(*args, "--resume", cwd=folder, command=COMMAND)
+    assert counted(folder, "coded") == before
+
+
+def test_unpack_in_parts(models: Paths, folder: Path) -> None:
+    """What is kept stays until all that the archive has is there; what is in the way is not touched meanwhile."""
+    program.run("pack", "-j", "1", "-m", models["bpe"], "tree", "-o", "x.lmarc", cwd=folder, command=COMMAND)
+    args = ("unpack", "-j", "1", "x.lmarc", "-C", "out")
+    with started(folder, *args, "-m", models["bpe"]) as process:
+        wait_until(lambda: counted(folder, "decoded") >= 4, process)
+        process.kill()
+    kept = [path for path in (folder / "out").iterdir() if path.name.endswith(".kept")]
+    assert len(kept) == 1
+    # Not even a model is here.
+    program.run(*args, "--resume", cwd=folder, command=COMMAND, code=13)
+    assert kept[0].exists()
+    program.run(*args, "--resume", "-m", models["bpe"], "tree/same.txt", cwd=folder, command=COMMAND)
+    assert kept[0].exists()
+    (folder / "out" / "tree" / "long.txt").write_bytes(b"mine")
+    assert "exists" in program.run(*args, "--resume", "-m", models["bpe"], cwd=folder, command=COMMAND, code=1).err
+    assert kept[0].exists()
+    before = counted(folder, "decoded")
+    program.run(*args, "--resume", "--force", "-m", models["bpe"], cwd=folder, command=COMMAND)
+    assert counted(folder, "decoded") - before <= 3
+    assert not kept[0].exists()
+    program.run("diff", "x.lmarc", "-C", "out", cwd=folder, command=COMMAND)
