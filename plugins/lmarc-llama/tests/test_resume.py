@@ -36,6 +36,8 @@ PredictorCodec.decompress = told(PredictorCodec.decompress, "decoded")
 from lmarc.cli.main import main
 main()
 """
+#: Long contexts take a small model most of its time.
+QUICK = ("-j", "1", "--set", "context=128")
 COMMAND = (sys.executable, "-c", _SMALL_GROUPS)
 
 
@@ -80,7 +82,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) 
 
 
 def test_pack(models: Paths, folder: Path) -> None:
-    args = ("pack", "-j", "1", "-m", models["bpe"], "tree", "-o")
+    args = ("pack", *QUICK, "-m", models["bpe"], "tree", "-o")
     program.run(*args, "whole.lmarc", cwd=folder, command=COMMAND)
     groups = counted(folder, "coded")
     assert groups >= 5
@@ -100,7 +102,7 @@ def test_pack(models: Paths, folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_unpack(models: Paths, folder: Path, number: signal.Signals) -> None:
-    program.run("pack", "-j", "1", "-m", models["bpe"], "tree", "-o", "x.lmarc", cwd=folder, command=COMMAND)
+    program.run("pack", *QUICK, "-m", models["bpe"], "tree", "-o", "x.lmarc", cwd=folder, command=COMMAND)
     with lmarc.open(folder / "x.lmarc") as archive:
         groups = len(archive.chunks)
     args = ("unpack", "-j", "1", "-m", models["bpe"], "x.lmarc", "-C", "out")
@@ -120,7 +122,7 @@ def test_unpack(models: Paths, folder: Path, number: signal.Signals) -> None:
 
 
 def test_what_changed_meanwhile_is_coded_anew(models: Paths, folder: Path) -> None:
-    args = ("pack", "-j", "1", "-m", models["bpe"], "tree", "-o", "x.lmarc")
+    args = ("pack", *QUICK, "-m", models["bpe"], "tree", "-o", "x.lmarc")
     with started(folder, *args) as process:
         wait_until(lambda: counted(folder, "coded") >= 3, process)
         process.send_signal(signal.SIGINT)
@@ -134,7 +136,7 @@ def test_what_changed_meanwhile_is_coded_anew(models: Paths, folder: Path) -> No
 
 def test_the_archive_gets_no_name(models: Paths, folder: Path) -> None:
     """All is coded, and then something stands where the archive should go."""
-    args = ("pack", "-j", "1", "-m", models["bpe"], "tree", "-o", "x.lmarc")
+    args = ("pack", *QUICK, "-m", models["bpe"], "tree", "-o", "x.lmarc")
     with started(folder, *args) as process:
         wait_until(lambda: counted(folder, "coded") >= 2, process)
         (folder / "x.lmarc").write_bytes(b"precious")
@@ -148,7 +150,7 @@ def test_the_archive_gets_no_name(models: Paths, folder: Path) -> None:
 
 def test_unpack_in_parts(models: Paths, folder: Path) -> None:
     """What is kept stays until all that the archive has is there; what is in the way is not touched meanwhile."""
-    program.run("pack", "-j", "1", "-m", models["bpe"], "tree", "-o", "x.lmarc", cwd=folder, command=COMMAND)
+    program.run("pack", *QUICK, "-m", models["bpe"], "tree", "-o", "x.lmarc", cwd=folder, command=COMMAND)
     args = ("unpack", "-j", "1", "x.lmarc", "-C", "out")
     with started(folder, *args, "-m", models["bpe"]) as process:
         wait_until(lambda: counted(folder, "decoded") >= 4, process)
