@@ -105,6 +105,8 @@ def _row(model: ModelFile, codec: PredictorCodec) -> dict[str, Any]:
         value = about.get(key) or getattr(model, key, "")
         if value:
             row[key] = str(value)[:_MOST_TEXT]
+    if model.beside:
+        row["beside"] = dict(model.beside)
     tokenizer = about.get("tokenizer")
     if tokenizer:
         row["tokenizer"] = dict(tokenizer)

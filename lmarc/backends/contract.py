@@ -114,6 +114,8 @@ class Session(ABC):
 class PredictorModel(ABC):
     """A model that is open. It owns no entropy coding: lmarc codes symbols by the scores it gives."""
 
+    #: What this model promises, where that is not what its backend does.
+    promise: Promise | None = None
     #: The bytes of every symbol, whatever those are; None or b"" for one that no text may produce.
     vocabulary: Sequence[bytes | None]
     #: The symbol that every lane begins with. Bytes that no symbol spells are shown to the model as this one too.

@@ -29,7 +29,7 @@ class PredictorCodec(CodecBackend):
 
         self.name = backend.name  # type: ignore[misc]
         self.version = backend.version  # type: ignore[misc]
-        self.promise = backend.promise  # type: ignore[misc]
+        self.promise = model.promise or backend.promise  # type: ignore[misc]
         self.model = model
         self._mixing = mixing
         self._vocabulary = Vocabulary(model.vocabulary)

@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 
 from lmarc.errors import BackendMissingError, UsageError
-from lmarc.models import huggingface, stores
+from lmarc.models import huggingface, parts, stores
 from lmarc.models.candidates import Candidate
 from lmarc.models.huggingface import HubName
 from lmarc.models.identity import ModelFile, Progress, model_file, sha256_of
@@ -69,11 +70,14 @@ def require(wanted: Wanted, *, paths: Sequence[str] = (), progress: Progress | N
 
     Raises BackendMissingError, with where it was looked for and how to get it, if there is none.
     """
+    others: list[str] = []
     for model in copies(wanted.sha256, size=wanted.size, paths=paths, progress=progress):
         with suppress(BackendMissingError):
             checked(model, wanted.sha256, progress=progress)
-            return model
-    raise missing(wanted, paths=paths)
+            if parts.are_beside(model.path, wanted.beside, progress):
+                return replace(model, beside=wanted.beside)
+            others.append(f"{os.path.dirname(model.path)}, where {parts.differing(model.path, wanted.beside)} differs")
+    raise missing(wanted, paths=[*paths, *others])
 
 
 def missing(wanted: Wanted, *, paths: Sequence[str] = ()) -> BackendMissingError:
@@ -100,17 +104,16 @@ def claimants(text: str) -> Iterator[Candidate]:
 def resolve(text: str, *, progress: Progress | None = None) -> ModelFile:
     """The model that `--model` names: a path, at least 8 digits of a sha256, or hf://ORG/REPO/FILE[@REVISION].
 
-    A path wins where it exists, and is hashed. Of the others the hash may be what the file's name says: `checked`
-    before use. Raises BackendMissingError if there is no such model, UsageError if there are several or the text is no
-    name of one, OSError if a file cannot be read.
+    A path wins where it exists, and is hashed; a folder stands for the model that lies in it. Of the others the hash
+    may be what the file's name says: `checked` before use. Raises BackendMissingError if there is no such model,
+    UsageError if there are several or the text is no name of one, OSError if a file cannot be read.
     """
     if os.path.lexists(text):
-        if os.path.isdir(text):
-            raise UsageError(f"{text} is a folder, not a model file")
-        return model_file(text, progress=progress, place=GIVEN)
+        path = parts.main_file(text) if os.path.isdir(text) else text
+        return _whole(model_file(path, progress=progress, place=GIVEN), progress)
     if text.startswith(huggingface.SCHEME):
         found = huggingface.locate(HubName.parse(text))
-        return found.as_model(found.known_sha256() or sha256_of(found.path, progress=progress))
+        return _whole(found.as_model(found.known_sha256() or sha256_of(found.path, progress=progress)), progress)
     match = _HASH.match(text)
     if match is None:
         raise BackendMissingError(
@@ -119,11 +122,16 @@ def resolve(text: str, *, progress: Progress | None = None) -> ModelFile:
     digits = match[1].lower()
     if len(digits) == 64:
         sha256 = bytes.fromhex(digits)
-        model = find(sha256, progress=progress)
-        if model is None:
+        known = find(sha256, progress=progress)
+        if known is None:
             raise missing(Wanted(sha256))
-        return model
-    return _by_prefix(digits, progress)
+        return _whole(known, progress)
+    return _whole(_by_prefix(digits, progress), progress)
+
+
+def _whole(model: ModelFile, progress: Progress | None) -> ModelFile:
+    """The model with what lies beside its main file."""
+    return replace(model, beside=parts.beside(model.path, progress))
 
 
 def _by_prefix(digits: str, progress: Progress | None) -> ModelFile:

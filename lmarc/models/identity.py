@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lmarc.models import jsonfile
@@ -33,7 +33,8 @@ class ModelFile:
 
     `sha256` may be what the file's name or the register says: `verify.checked` makes sure before it is used. `size` is
     in bytes. `file_name` is what people call it, `place` where it was found, `source` a name to fetch it by
-    (hf://ORG/REPO/FILE) and `revision` the commit there; these are "" if not known.
+    (hf://ORG/REPO/FILE) and `revision` the commit there; these are "" if not known. `beside` has, by name, the
+    sha256 of the other files of the model, in the same folder (`parts`).
     """
 
     path: str
@@ -43,6 +44,7 @@ class ModelFile:
     place: str = ""
     source: str = ""
     revision: str = ""
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def sha256_of(path: str | os.PathLike[str], *, progress: Progress | None = None, fresh: bool = False) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lmarc.errors import DamagedError, UsageError
+from lmarc.models import parts
 from lmarc.models.huggingface import HubName
 from lmarc.models.identity import HASH_SIZE
 
@@ -16,13 +17,15 @@ _MAX_TEXT = 200
 
 @dataclass(frozen=True)
 class Wanted:
-    """A model by its sha256, and what else is known of it: `size` in bytes or None; texts are "" if not known."""
+    """A model by its sha256, and what else is known of it: `size` in bytes or None; texts are "" if not known; `beside`
+    as ModelFile has it."""
 
     sha256: bytes
     name: str = ""
     size: int | None = None
     source: str = ""
     revision: str = ""
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def from_header(cls, row: Mapping[str, Any]) -> Wanted:
@@ -31,7 +34,10 @@ class Wanted:
         if type(sha256) is not bytes or len(sha256) != HASH_SIZE or type(size) is not int or size < 0:
             raise DamagedError("header: a model has no valid sha256 or size")
         name, source, revision = (_text(row.get(key)) for key in ("name", "source", "revision"))
-        return cls(sha256, name, size, source, revision)
+        beside = row.get("beside", {})
+        if type(beside) is not dict or len(beside) > parts.MOST_PARTS or not all(map(_is_part, beside.items())):
+            raise DamagedError("header: a model's files are not what they must be")
+        return cls(sha256, name, size, source, revision, beside)
 
     @property
     def hub_name(self) -> HubName | None:
@@ -55,6 +61,11 @@ class Wanted:
             return f"get it: lmarc models find --fetch {self.hub_name}"
         origin = f"it came from {self.source}; " if self.source else ""
         return f"{origin}if you have it elsewhere: lmarc models add FILE"
+
+
+def _is_part(item: tuple[Any, Any]) -> bool:
+    name, sha256 = item
+    return parts.is_name(name) and type(sha256) is bytes and len(sha256) == HASH_SIZE
 
 
 def _text(value: Any) -> str:

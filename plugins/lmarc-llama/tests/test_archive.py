@@ -16,27 +16,10 @@ from lmarc.archive import predictors
 from lmarc.backends import predicted, registry
 from lmarc.models.identity import ModelFile, model_file
 from tests.cli import program
+from tests.hostile import HOSTILE, PROSE
 
 Paths = dict[str, Path]
 Run = Callable[..., program.Result]
-
-PROSE = (
-    b"The old harbour was quiet in the morning. A few boats lay at the quay, and somebody was mending a net. "
-    b"Nobody spoke of the storm that had come in the night, but everyone looked at the sky now and then.\n"
-)
-HOSTILE: dict[str, bytes] = {
-    "empty": b"",
-    "one byte": b"x",
-    "invalid UTF-8": b"\xff\xfe caf\xe9 \xed\xa0\x80 \xc0\xaf \xf4\x90\x80\x80 and some text after that \xe2\x82" * 3,
-    "NULs": b"some\0text\0with\0\0NULs" * 20 + b"\0" * 300,
-    "spaces": b"x" + b" " * 80 + b"y\n" + b" " * 79 + b"z \n",
-    "control tokens": b"<|endoftext|><s></s><unk><|user|><|im_start|>[CLS]" * 5,
-    "every byte": bytes(range(256)) * 2,
-    "Chinese": "敏捷的棕色狐狸跳过了懒狗。预测就是压缩，压缩就是预测。\n".encode() * 8,
-    "line ends": b"one\r\ntwo\r\n\r\nthree\rfour\n\n\n\rfive" * 12,
-    "long run": b"".join(b"%x" % (value * value) for value in range(200)),
-    "prose": PROSE * 3,
-}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""lmarc backend: language models in torch, exact on every machine."""

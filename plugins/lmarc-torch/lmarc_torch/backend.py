@@ -1,0 +1,69 @@
+"""Backend `torch`: opens models as Hugging Face lays them out: safetensors, config.json, tokenizer.json."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any, ClassVar
+
+from lmarc.backends.contract import PredictorBackend, PredictorModel, Promise, hookimpl
+from lmarc.errors import UnsupportedError
+
+_WISHES = {
+    "exact": ("mode", "lanes", "context", "keep"),
+    "float": ("mode", "lanes", "context", "keep", "dtype", "device"),
+}
+
+
+class Torch(PredictorBackend):
+    """A language model in torch. Its exact engine gives the same scores on every machine."""
+
+    name = "torch"
+    version = 1
+    promise = Promise.PORTABLE
+    suffixes: ClassVar[tuple[str, ...]] = (".safetensors",)
+
+    def missing(self) -> str | None:
+        """Whether torch is there."""
+        absent = [name for name in ("torch", "tokenizers", "safetensors") if find_spec(name) is None]
+        return f"pip install {' '.join(absent)}" if absent else None
+
+    def open(self, path: str, params: Mapping[str, Any], threads: int) -> PredictorModel:
+        """Open a safetensors file's folder to pack with. Raises ValueError, UnsupportedError."""
+        wishes = _WISHES[_mode(params)]
+        for key in params:
+            if key not in wishes:
+                raise UnsupportedError(f"backend 'torch' has no setting {key!r:.20}: there are {', '.join(wishes)}")
+        return _model(path, params, threads, is_archived=False)
+
+    def reopen(self, path: str, settings: Mapping[str, Any], threads: int) -> PredictorModel:
+        """Open a safetensors file's folder as an archive says. Raises ValueError, UnsupportedError, LimitError."""
+        if "mode" not in settings:
+            raise UnsupportedError("backend 'torch': the archive's settings are not whole")
+        return _model(path, settings, threads, is_archived=True)
+
+
+def _mode(params: Mapping[str, Any]) -> str:
+    mode = params.get("mode", "exact")
+    if mode not in _WISHES:
+        raise UnsupportedError(f"backend 'torch' knows no mode {mode!r:.20}: {', '.join(_WISHES)}")
+    return str(mode)
+
+
+def _model(path: str, params: Mapping[str, Any], threads: int, *, is_archived: bool) -> PredictorModel:
+    # Threads that wait by spinning make a busy machine hundreds of times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if _mode(params) == "float":
+        from lmarc_torch.floating import FloatModel
+
+        return FloatModel(path, params, threads, is_archived=is_archived)
+    from lmarc_torch.exact import ExactModel
+
+    return ExactModel(path, params, threads, is_archived=is_archived)
+
+
+@hookimpl
+def lmarc_backend() -> Torch:
+    """The backend."""
+    return Torch()

@@ -1,0 +1,149 @@
+"""The exact engine gives the same bits in every shape, and those that spec/EXACT.md says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import torch_folders as folders
+import torch_reference as reference
+from lmarc_torch import linear
+from lmarc_torch.exact import ExactModel
+from safetensors.numpy import save_file
+
+KINDS = [*folders.CONFIGS]
+MAKE = {
+    "llama": reference.of_llama,
+    "mistral": reference.of_llama,
+    "qwen2": reference.of_llama,
+    "qwen3": reference.of_llama,
+    "gpt2": reference.of_gpt2,
+    "gpt_neox": reference.of_neox,
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Path, folders.Tensors]]:
+    """The folder and tensors of a model of each kind."""
+    out = {}
+    for name in KINDS:
+        folder = tmp_path_factory.mktemp(name)
+        out[name] = folder, folders.write(folder, name)
+    return out
+
+
+def opened(folder: Path, params: Mapping[str, Any] | None = None, threads: int = 1) -> ExactModel:
+    return ExactModel(str(folder / "model.safetensors"), params or {}, threads)
+
+
+def bits(model: ExactModel, symbols: npt.NDArray[np.int32], steps: int) -> npt.NDArray[np.int32]:
+    """int32[lanes, steps, vocabulary]: the bits of the scores, so many steps at once."""
+    session = model.session(len(symbols))
+    parts = [session.advance(symbols[:, at : at + steps]).copy() for at in range(0, symbols.shape[1], steps)]
+    return np.concatenate(parts, axis=1).view(np.int32)
+
+
+def some_symbols(model: ExactModel, lanes: int, steps: int) -> npt.NDArray[np.int32]:
+    return np.random.default_rng(3).integers(0, len(model.vocabulary), (lanes, steps), dtype=np.int32)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_as_the_page_says(made: Mapping[str, tuple[Path, folders.Tensors]], name: str) -> None:
+    folder, tensors = made[name]
+    model = opened(folder)
+    symbols = some_symbols(model, 1, 7)
+    found = bits(model, symbols, 7)[0]
+    by_the_page = MAKE[name](tensors, folders.CONFIGS[name])
+    for step, symbol in enumerate(symbols[0]):
+        wanted = np.array(by_the_page.scores(int(symbol)), dtype=np.float32)
+        assert np.array_equal(found[step], wanted.view(np.int32)), f"step {step}"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_shape_does_not_matter(made: Mapping[str, tuple[Path, folders.Tensors]], name: str) -> None:
+    """Nor do threads, also when the context has been full several times."""
+    folder, _ = made[name]
+    settings = {"context": 64, "keep": 24}
+    symbols = some_symbols(opened(folder), 128, 150)
+    wanted = bits(opened(folder, settings), symbols, 150)
+    for lanes, steps, threads in ((128, 1, 2), (1, 150, 2), (1, 1, 1), (2, 7, 1), (3, 64, 2), (17, 16, 2), (65, 33, 1)):
+        model = opened(folder, settings, threads)
+        # So small a model would take one thread.
+        model._threads = threads
+        assert np.array_equal(bits(model, symbols[:lanes], steps), wanted[:lanes]), f"{lanes} {steps} {threads}"
+
+
+def test_products_are_exact() -> None:
+    """As many terms as there may be, all as large as they may be, in every way that torch multiplies."""
+    rng = np.random.default_rng(5)
+    terms = linear.MOST_COLUMNS
+    for rows in (1, 2, 3, 16, 33, 129):
+        left = rng.integers(-127, 128, (rows, terms))
+        left[0] = 127
+        right = rng.integers(-127, 128, (terms, 40))
+        right[:, 0] = 127
+        wanted = left @ right
+        left32, right32 = (torch.from_numpy(each.astype(np.float32)) for each in (left, right))
+        assert np.array_equal(linear.product(left32, right32).numpy().astype(np.int64), wanted)
+        assert np.array_equal((left32.double() @ right32.double()).numpy().astype(np.int64), wanted)
+        if rows > 16:
+            whole = torch._int_mm(left32.to(torch.int8), right32.to(torch.int8))
+            assert np.array_equal(whole.numpy().astype(np.int64), wanted)
+
+
+_SCORES = """
+import sys
+import numpy as np
+import torch
+from lmarc_torch.exact import ExactModel
+if sys.argv[2] == "plain":
+    torch.backends.mkldnn.enabled = False
+model = ExactModel(sys.argv[1], {"context": 64}, 2)
+symbols = np.random.default_rng(3).integers(0, len(model.vocabulary), (20, 70), dtype=np.int32)
+session = model.session(20)
+sys.stdout.buffer.write(session.advance(symbols[:, :60]).tobytes() + session.advance(symbols[:, 60:]).tobytes())
+"""
+
+
+def test_instruction_sets_and_libraries_do_not_matter(tmp_path: Path) -> None:
+    path = folders.copy_tiny(tmp_path)
+    found = set()
+    for capability, library in (("default", "onednn"), ("avx2", "onednn"), ("avx512", "onednn"), ("avx2", "plain")):
+        env = os.environ | {
+            "ATEN_CPU_CAPABILITY": capability,
+            "ONEDNN_MAX_CPU_ISA": "AVX2" if capability == "avx2" else "ALL",
+        }
+        command = [sys.executable, "-c", _SCORES, str(path), library]
+        found.add(subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True).stdout)
+    assert len(found) == 1
+    assert len(found.pop()) == 20 * 70 * 2048 * 4
+
+
+def test_close_to_floating_point(made: Mapping[str, tuple[Path, folders.Tensors]], tmp_path: Path) -> None:
+    """What transformers makes of the same weights differs by what 8 bits lose of rows so short, not by more."""
+    pytest.importorskip("transformers")
+    from lmarc_torch.floating import FloatModel
+
+    for name in KINDS:
+        folder = tmp_path / name
+        shutil.copytree(made[name][0], folder)
+        save_file(folders.tensors(folders.CONFIGS[name], outliers=1), folder / "model.safetensors")
+        exact, floating = opened(folder), FloatModel(str(folder / "model.safetensors"), {}, 1)
+        symbols = some_symbols(exact, 3, 40)
+        session = floating.session(3)
+        steps = [session.advance(symbols[:, step : step + 1]).copy() for step in range(40)]
+        wanted = np.concatenate(steps, axis=1)
+        with torch.inference_mode():
+            at_once = floating._model(torch.from_numpy(symbols.astype(np.int64))).logits.numpy()
+        assert np.abs(wanted - at_once).max() < 1e-4
+        found = exact.session(3).advance(symbols)
+        assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.99, name
