@@ -18,6 +18,7 @@ from lmarc.archive.paths import display, parents, why_unsafe
 from lmarc.archive.presets import DEFAULT_PRESET, resolve
 from lmarc.archive.save import SaveFile
 from lmarc.archive.walk import Roots, Source, Walker
+from lmarc.backends import registry
 from lmarc.container.writer import Sink
 from lmarc.errors import LmarcError, UsageError
 
@@ -97,7 +98,7 @@ def pack_sources(
     and a `stream` to read to its end, given as member path, descriptor and mtime in ns."""
     with ExitStack() as last, _destination(output, force) as (sink, leave_out), Roots() as roots:
         # What is kept goes only when the archive has its name.
-        kept = _kept(last, sink, model is not None, resume, force)
+        kept = _kept(last, sink, model is not None or bool(settings), resume, force)
         packer = new_packer(
             sink,
             preset,
@@ -167,6 +168,8 @@ def new_packer(
     kept: Kept | None = None,
 ) -> Packer:
     """A packer set up by preset, model and environment (SOURCE_DATE_EPOCH)."""
+    if model is None and backend is not None and registry.needs_model(backend):
+        model = registry.predictor(backend).own_model(settings or {})
     found = _model(model) if model is not None else None
     chosen = resolve(preset, backend, found, is_verified=verify, settings=settings)
     jobs = jobs or default_jobs()

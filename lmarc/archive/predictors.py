@@ -69,11 +69,13 @@ def open_for_reading(ref: BackendRef, header: Header, paths: Sequence[str], thre
 
     Raises BackendMissingError or EnvironmentMismatchError.
     """
-    registry.predictor(ref.name, ref.version)
+    own = registry.predictor(ref.name, ref.version).own_model(ref.params)
     rows = header.options.get("models", [])
     if "model" not in ref.properties:
         raise BackendMissingError(f"the archive does not say which model backend {ref.name!r} needs")
-    model = find.require(Wanted.from_header(rows[ref.properties["model"]]), paths=paths)
+    model = find.require(
+        Wanted.from_header(rows[ref.properties["model"]]), paths=paths if own is None else [*paths, own]
+    )
     codec = _opened(ref.name, ref.version, model, ref.params, threads)
     try:
         codec.check(ref.properties)

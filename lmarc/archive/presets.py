@@ -241,7 +241,9 @@ def resolve(
         name = backend or registry.predictor_for(model.file_name) or registry.predictor_for(model.path)
         if name is None:
             raise UsageError(f"no backend here opens {model.file_name}: name one with --backend")
-        return Preset(name, GROUP_SIZE, settings or {}, model, is_verified)
+        settings = settings or {}
+        size = registry.predictor(name).group_size(settings) or GROUP_SIZE
+        return Preset(name, size, settings, model, is_verified)
     if settings:
         raise UsageError("--set is for a model: --model FILE")
     if backend is not None and backend not in BUILT_IN and registry.needs_model(backend):

@@ -154,6 +154,15 @@ class PredictorBackend(Backend):
     #: Endings of model files from which `--model` alone tells the backend.
     suffixes: ClassVar[tuple[str, ...]] = ()
 
+    def own_model(self, params: Mapping[str, Any]) -> str | None:
+        """The path of a model file that comes with the backend, for whoever asks for these params or has these settings
+        and names no other."""
+        return None
+
+    def group_size(self, params: Mapping[str, Any]) -> int | None:
+        """Bytes of content that make a group at most, to pack with these params; None for what is usual."""
+        return None
+
     @abstractmethod
     def open(self, path: str, params: Mapping[str, Any], threads: int) -> PredictorModel:
         """Open a model to pack with. `params` are what the user asked for (--set): integers and strings.

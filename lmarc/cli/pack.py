@@ -40,6 +40,8 @@ def pack(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="How to run the model, as far as its backend lets one choose."),
     ] = None,
+    floating: Annotated[bool, typer.Option("--float", help="The same as --set mode=float.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="The same as --set mode=online.")] = False,
     max_time: MaxTime = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what an interrupted pack has coded, and keep what is coded.")
@@ -107,7 +109,7 @@ def pack(
             model=model,
             verify=verify,
             max_time=seconds_of(max_time),
-            settings=_settings(setting or ()),
+            settings=_settings([*(setting or ()), *["mode=float"] * floating, *["mode=online"] * online]),
             resume=resume,
             jobs=jobs,
             force=force,

@@ -10,9 +10,12 @@ from typing import Any, ClassVar
 from lmarc.backends.contract import PredictorBackend, PredictorModel, Promise, hookimpl
 from lmarc.errors import UnsupportedError
 
+_LEARNER = "learner.json"
+_ONLINE_GROUP = 1 << 24
 _WISHES = {
     "exact": ("mode", "lanes", "context", "keep"),
     "float": ("mode", "lanes", "context", "keep", "dtype", "device"),
+    "online": ("mode", "lanes", "width", "layers", "segment", "rate", "seed", "threads"),
 }
 
 
@@ -28,6 +31,14 @@ class Torch(PredictorBackend):
         """Whether torch is there."""
         absent = [name for name in ("torch", "tokenizers", "safetensors") if find_spec(name) is None]
         return f"pip install {' '.join(absent)}" if absent else None
+
+    def own_model(self, params: Mapping[str, Any]) -> str | None:
+        """What describes the learner that nobody has to bring."""
+        return os.path.join(os.path.dirname(__file__), _LEARNER) if params.get("mode") == "online" else None
+
+    def group_size(self, params: Mapping[str, Any]) -> int | None:
+        """A learner begins each group anew."""
+        return _ONLINE_GROUP if params.get("mode") == "online" else None
 
     def open(self, path: str, params: Mapping[str, Any], threads: int) -> PredictorModel:
         """Open a safetensors file's folder to pack with. Raises ValueError, UnsupportedError."""
@@ -54,6 +65,10 @@ def _mode(params: Mapping[str, Any]) -> str:
 def _model(path: str, params: Mapping[str, Any], threads: int, *, is_archived: bool) -> PredictorModel:
     # Threads that wait by spinning make a busy machine hundreds of times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if _mode(params) == "online":
+        from lmarc_torch.online import OnlineModel
+
+        return OnlineModel(path, params, threads, is_archived=is_archived)
     if _mode(params) == "float":
         from lmarc_torch.floating import FloatModel
 

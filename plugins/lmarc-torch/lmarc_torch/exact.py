@@ -14,6 +14,7 @@ import torch
 from lmarc.backends.contract import PredictorModel, Session
 from lmarc.errors import LimitError, UnsupportedError
 from lmarc_torch import folder as folders
+from lmarc_torch.linear import Device
 from lmarc_torch.network import Cache, Network
 from lmarc_torch.tokens import Tokens
 
@@ -55,6 +56,8 @@ class ExactModel(PredictorModel):
         if keep >= context or (not is_archived and context > longest):
             raise UnsupportedError(f"backend 'torch' cannot look back on {context} tokens and keep {keep}")
         self._network = folders.network(path, context)
+        if torch.cuda.is_available():
+            self._network.move(torch.device("cuda"), Device.INTEGERS)
         self._tokens = Tokens(self._folder)
         # Small models lose more by waiting for other threads than those do for them.
         self._threads = 1 if self._network.size < _SMALL else max(threads, 1)
@@ -115,7 +118,7 @@ class ExactSession(Session):
 
     def __init__(self, network: Network, lanes: int, context: int, keep: int, first: int) -> None:
         self._network, self._context, self._keep, self._first = network, context, keep, first
-        self._cache = Cache(network.shape, len(network.layers), lanes, context)
+        self._cache = Cache(network.shape, len(network.layers), lanes, context, network.device)
         self._seen = torch.zeros(lanes, context, dtype=torch.int64)
 
     @torch.inference_mode()
@@ -128,13 +131,13 @@ class ExactSession(Session):
                 self._slide()
             now, given = given.tensor_split([self._context - self._cache.filled], 1)
             parts.append(self._network.scores(self._take(now)))
-        scores: Scores = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).numpy()
+        scores: Scores = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).cpu().numpy()
         return scores
 
     def _take(self, symbols: torch.Tensor) -> torch.Tensor:
         start = self._cache.filled
         self._seen[:, start : start + symbols.shape[1]] = symbols
-        return self._network.advance(symbols, self._cache)
+        return self._network.advance(symbols.to(self._network.device), self._cache)
 
     def _slide(self) -> None:
         newest = self._seen[:, self._context - self._keep :].clone()

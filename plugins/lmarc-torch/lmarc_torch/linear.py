@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import torch
@@ -46,28 +48,19 @@ class Linear:
     """A layer of weights, float32[outputs, inputs], as 8-bit integers, and what is added to its outputs."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.size = weight.numel()
         self.blocks = blocks(weight.shape[1])
         quantised = quantise(weight.float(), self.blocks)
-        # [blocks, columns of a block, outputs]
-        self._values = quantised.values.permute(1, 2, 0).contiguous()
+        self.outputs = weight.shape[0]
+        self._products = [product_for(quantised.values[:, block], Device.FLOATS) for block in range(self.blocks)]
         self._units = quantised.units[..., 0].T.contiguous()
         self._bias = None if bias is None else bias.float()
-
-    @property
-    def size(self) -> int:
-        """How many weights there are."""
-        return self._values.numel()
-
-    @property
-    def outputs(self) -> int:
-        """How many numbers come out."""
-        return self._values.shape[2]
 
     def __call__(self, rows: Quantised) -> Tensor:
         """float32[..., outputs]. What several layers are given is quantised once."""
         out: Tensor | None = None
-        for block in range(self.blocks):
-            part = product(rows.values[..., block, :], self._values[block])
+        for block, product in enumerate(self._products):
+            part = product(rows.values[..., block, :])
             part *= rows.units[..., block, :]
             part *= self._units[block]
             out = part if out is None else out.add_(part)
@@ -76,11 +69,11 @@ class Linear:
             out += self._bias
         return out
 
-    def to(self, device: torch.device) -> Linear:
-        """The same on a device."""
-        self._values, self._units = self._values.to(device), self._units.to(device)
+    def move(self, device: torch.device, kind: Device) -> None:
+        """Go on with another device, and its way of multiplying."""
+        self._products = [product_for(product.weight().to(device), kind) for product in self._products]
+        self._units = self._units.to(device)
         self._bias = None if self._bias is None else self._bias.to(device)
-        return self
 
 
 class Embedding:
@@ -94,7 +87,62 @@ class Embedding:
         """float32[..., width]"""
         return (self._values[symbols].float() * self._units[symbols]).flatten(-2)
 
+    def move(self, device: torch.device) -> None:
+        """Go on with another device."""
+        self._values, self._units = self._values.to(device), self._units.to(device)
 
-def product(rows: Tensor, columns: Tensor) -> Tensor:
-    """float32 product of integers, exact as long as no sum of magnitudes reaches 2^24."""
-    return torch.matmul(rows, columns)
+
+class Device(Enum):
+    """How a device multiplies 8-bit integers fastest: as floats or doubles that hold integers, or as what they are."""
+
+    FLOATS = "floats"
+    DOUBLES = "doubles"
+    INTEGERS = "integers"
+
+
+class Product(ABC):
+    """Multiplies rows of integers in float32 with a matrix of such, exactly, into integers in float32."""
+
+    @abstractmethod
+    def __call__(self, rows: Tensor) -> Tensor:
+        """float32[..., outputs] of float32[..., columns]"""
+
+    @abstractmethod
+    def weight(self) -> Tensor:
+        """The matrix, float32[outputs, columns]."""
+
+
+class _Floats(Product):
+    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+        self._columns = weight.T.to(dtype).contiguous()
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return torch.matmul(rows.to(self._columns.dtype), self._columns).float()
+
+    def weight(self) -> Tensor:
+        return self._columns.T.float()
+
+
+class _Integers(Product):
+    """By torch._int_mm, which wants more than 16 rows, and multiples of 8 otherwise."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self._outputs, self._inputs = weight.shape
+        padding = (0, -self._inputs % 8, 0, -self._outputs % 8)
+        self._columns = torch.nn.functional.pad(weight, padding).to(torch.int8).T
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        flat = rows.reshape(-1, self._inputs)
+        padding = (0, -self._inputs % 8, 0, max(-len(flat) % 8, 24 - len(flat)))
+        whole = torch._int_mm(torch.nn.functional.pad(flat, padding).to(torch.int8), self._columns)
+        return whole[: len(flat), : self._outputs].float().view(*rows.shape[:-1], self._outputs)
+
+    def weight(self) -> Tensor:
+        return self._columns.T[: self._outputs, : self._inputs].float()
+
+
+def product_for(weight: Tensor, kind: Device) -> Product:
+    """A product with a matrix of integers, float32[outputs, columns], of at most MOST_COLUMNS columns."""
+    if kind is Device.INTEGERS:
+        return _Integers(weight)
+    return _Floats(weight, torch.float64 if kind is Device.DOUBLES else torch.float32)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lmarc_torch import tables
-from lmarc_torch.linear import LIMIT, MOST_TERMS, Embedding, Linear, Quantised, quantise
+from lmarc_torch.linear import LIMIT, MOST_TERMS, Device, Embedding, Linear, Quantised, quantise
 
 Activation = Literal["silu", "gelu", "gelu_tanh"]
 
@@ -87,6 +87,10 @@ class Layer:
     query_norm: Norm | None = None
     key_norm: Norm | None = None
 
+    def norms(self) -> list[Norm]:
+        """All that norms."""
+        return [norm for norm in (self.attention_norm, self.mlp_norm, self.query_norm, self.key_norm) if norm]
+
     def linears(self) -> tuple[Linear, ...]:
         """All that multiplies."""
         return self.qkv, self.attention_out, self.mlp_in, self.mlp_out
@@ -111,6 +115,24 @@ class Network:
         # Scores of attention are in steps of the table of weights.
         self._scale = float(np.float32(tables.STEPS / sqrt(self.shape.head_width)))
 
+    def move(self, device: torch.device, kind: Device) -> None:
+        """Go on with another device, and its way of multiplying. The scores stay the same."""
+        self.embedding.move(device)
+        if self.positions is not None:
+            self.positions.move(device)
+        for norm in (self.norm, *(norm for layer in self.layers for norm in layer.norms())):
+            norm.weight = norm.weight.to(device)
+            norm.bias = None if norm.bias is None else norm.bias.to(device)
+        for linear in (self.head, *(linear for layer in self.layers for linear in layer.linears())):
+            linear.move(device, kind)
+        self.cosines, self.sines = self.cosines.to(device), self.sines.to(device)
+        self._gate, self._weights = self._gate.to(device), self._weights.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._weights.device
+
     @property
     def size(self) -> int:
         """How many weights there are, without those of norms and embeddings."""
@@ -122,7 +144,7 @@ class Network:
         steps = symbols.shape[1]
         x = self.embedding(symbols)
         if self.positions is not None:
-            x += self.positions(torch.arange(cache.filled, cache.filled + steps))
+            x += self.positions(torch.arange(cache.filled, cache.filled + steps, device=x.device))
         for number, layer in enumerate(self.layers):
             normed = layer.attention_norm(x, layer.qkv.blocks)
             attended = layer.attention_out(self._attend(number, layer, normed, cache))
@@ -218,13 +240,13 @@ def _plain(rows: Quantised) -> Tensor:
 class Cache:
     """Keys and values of all lanes, as 8-bit integers in float32."""
 
-    def __init__(self, shape: Shape, layers: int, lanes: int, context: int) -> None:
+    def __init__(self, shape: Shape, layers: int, lanes: int, context: int, device: torch.device) -> None:
         self.filled = 0
         size = (layers, lanes, shape.kv_heads, context)
-        self._keys = torch.zeros(*size, shape.head_width)
-        self._values = torch.zeros(*size, shape.head_width)
-        self._key_units = torch.zeros(*size)
-        self._value_units = torch.zeros(*size)
+        self._keys = torch.zeros(*size, shape.head_width, device=device)
+        self._values = torch.zeros(*size, shape.head_width, device=device)
+        self._key_units = torch.zeros(*size, device=device)
+        self._value_units = torch.zeros(*size, device=device)
 
     def add(self, layer: int, keys: Quantised, values: Quantised) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Add those of the next steps; return all there are: keys, their units, values, their units."""
@@ -243,5 +265,5 @@ class Cache:
 
     def later(self, steps: int) -> Tensor:
         """bool[steps, keys]: which keys are of later steps than each."""
-        places = torch.arange(self.filled + steps)
+        places = torch.arange(self.filled + steps, device=self._keys.device)
         return places[None, :] > places[self.filled :, None]

@@ -92,12 +92,35 @@ def test_products_are_exact() -> None:
         right = rng.integers(-127, 128, (terms, 40))
         right[:, 0] = 127
         wanted = left @ right
-        left32, right32 = (torch.from_numpy(each.astype(np.float32)) for each in (left, right))
-        assert np.array_equal(linear.product(left32, right32).numpy().astype(np.int64), wanted)
-        assert np.array_equal((left32.double() @ right32.double()).numpy().astype(np.int64), wanted)
-        if rows > 16:
-            whole = torch._int_mm(left32.to(torch.int8), right32.to(torch.int8))
-            assert np.array_equal(whole.numpy().astype(np.int64), wanted)
+        left32, right32 = (torch.from_numpy(each.astype(np.float32)) for each in (left, right.T))
+        for kind in linear.Device:
+            product = linear.product_for(right32, kind)
+            assert np.array_equal(product(left32).numpy().astype(np.int64), wanted), kind
+            assert torch.equal(product.weight(), right32)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("kind", linear.Device)
+def test_ways_of_multiplying_do_not_matter(
+    made: Mapping[str, tuple[Path, folders.Tensors]], name: str, kind: linear.Device
+) -> None:
+    model = opened(made[name][0])
+    symbols = some_symbols(model, 5, 30)
+    wanted = bits(model, symbols, 30)
+    model._network.move(torch.device("cpu"), kind)
+    for lanes, steps in ((5, 30), (1, 30), (5, 1), (2, 7)):
+        assert np.array_equal(bits(model, symbols[:lanes], steps), wanted[:lanes])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_gpu_gives_the_same(made: Mapping[str, tuple[Path, folders.Tensors]], name: str) -> None:
+    model = opened(made[name][0], {"context": 64})
+    symbols = some_symbols(model, 33, 150)
+    wanted = bits(model, symbols, 150)
+    assert model._network.device.type == "cuda"
+    model._network.move(torch.device("cpu"), linear.Device.FLOATS)
+    assert np.array_equal(bits(model, symbols, 150), wanted)
 
 
 _SCORES = """

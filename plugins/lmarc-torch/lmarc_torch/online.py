@@ -1,0 +1,151 @@
+"""A byte model that learns what it has just coded, on both sides alike: no model need exist before.
+
+The code is then a description of the text by the program alone (prequential coding; F. Bellard, NNCP, 2019). Weights
+start from a seed; every group starts anew. Matching: training is in floating point.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmarc.backends.contract import PredictorModel, Promise, Session
+from lmarc.errors import UnsupportedError
+from lmarc_torch.folder import read_json
+
+MODE = "online"
+BYTES = 256
+#: What every lane begins with: no byte.
+FIRST = BYTES
+_LIMITS = {
+    "lanes": (1, 64),
+    "width": (8, 4096),
+    "layers": (1, 8),
+    "segment": (2, 256),
+    "rate": (1, 1_000_000),
+    "seed": (0, 1 << 32),
+    "threads": (1, 256),
+}
+
+Ints32 = npt.NDArray[np.int32]
+Scores = npt.NDArray[np.float32]
+
+
+class Learner(nn.Module):
+    """LSTMs over bytes, each fed with what is below it and with the byte; scores are made from all of them."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(BYTES + 1, width)
+        self.layers = nn.ModuleList(
+            nn.LSTM(width if n == 0 else 2 * width, width, batch_first=True) for n in range(layers)
+        )
+        self.head = nn.Linear(width * layers, BYTES)
+
+    def forward(
+        self, symbols: Tensor, states: list[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """float32[lanes, steps, 256] of int64[lanes, steps], and the states of the layers after that."""
+        embedded = self.embedding(symbols)
+        below, outputs, after = embedded, [], []
+        for layer, state in zip(self.layers, states, strict=True):
+            below, new = layer(below, state)
+            outputs.append(below)
+            after.append(new)
+            below = torch.cat((embedded, below), -1)
+        return self.head(torch.cat(outputs, -1)), after
+
+
+class OnlineModel(PredictorModel):
+    """What a file says of a learner's shape. Raises ValueError for one that says nothing of the kind."""
+
+    promise = Promise.MATCHING
+
+    def __init__(self, path: str, params: Mapping[str, Any], threads: int, *, is_archived: bool = False) -> None:
+        usual = read_json(path)
+        if type(usual) is not dict or usual.get("kind") != "lmarc online learner":
+            raise ValueError("it is no description of a learner")
+        if is_archived and not _LIMITS.keys() <= params.keys():
+            raise UnsupportedError("backend 'torch': the archive's settings are not whole")
+        numbers = {key: params.get(key, usual.get(key, 1)) for key in _LIMITS}
+        for key, (least, most) in _LIMITS.items():
+            if type(numbers[key]) is not int or not least <= numbers[key] <= most:
+                raise UnsupportedError(f"backend 'torch' knows no {key} {numbers[key]!r:.20}")
+        self._numbers: dict[str, int] = numbers
+        self.vocabulary = [bytes((byte,)) for byte in range(BYTES)] + [None]
+        self.first = FIRST
+        self.lanes, self.steps = numbers["lanes"], 1
+        self.settings = {"mode": MODE} | numbers
+
+    def tokenize(self, text: bytes) -> Ints32:
+        """The bytes."""
+        return np.frombuffer(text, dtype=np.uint8).astype(np.int32)
+
+    def session(self, lanes: int) -> Session:
+        """A learner that has learned nothing yet."""
+        return OnlineSession(self._numbers, lanes)
+
+    def environment(self) -> Mapping[str, str]:
+        """Version and instructions."""
+        return {
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+        }
+
+    def about(self) -> Mapping[str, Any]:
+        """What it is."""
+        return {"title": "online learner", "architecture": "LSTM", "quantisation": "float32"}
+
+
+class OnlineSession(Session):
+    """Lanes in lockstep; after every segment the learner is trained on what it was shown."""
+
+    def __init__(self, numbers: Mapping[str, int], lanes: int) -> None:
+        torch.set_num_threads(numbers["threads"])
+        torch.use_deterministic_algorithms(True)
+        state = torch.random.get_rng_state()
+        torch.manual_seed(numbers["seed"])
+        self._learner = Learner(numbers["width"], numbers["layers"])
+        torch.random.set_rng_state(state)
+        self._rate = numbers["rate"] * 1e-6
+        self._optimizer = torch.optim.Adam(self._learner.parameters(), lr=self._rate, betas=(0.9, 0.99), eps=1e-8)
+        zeros = torch.zeros(1, lanes, numbers["width"])
+        self._states = [(zeros, zeros) for _ in range(numbers["layers"])]
+        self._before = self._states
+        self._shown: list[Tensor] = []
+        self._segment = numbers["segment"]
+        self._trained = 0
+
+    def advance(self, symbols: Ints32) -> Scores:
+        """The next byte of all lanes, int32[lanes, 1]; returns float32[lanes, 1, 257]."""
+        shown = torch.from_numpy(symbols.astype(np.int64))
+        if len(self._shown) == self._segment:
+            self._train(shown)
+        self._shown.append(shown)
+        with torch.inference_mode():
+            scores, self._states = self._learner(shown, self._states)
+        return F.pad(scores, (0, 1)).numpy()
+
+    def _train(self, last: Tensor) -> None:
+        """Learn the segment, whose last byte's successor is `last`; the states then are those of what was learned."""
+        inputs = torch.cat(self._shown, 1)
+        targets = torch.cat((inputs[:, 1:], last), 1)
+        scores, _ = self._learner(inputs, self._before)
+        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten())
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._learner.parameters(), 1.0)
+        self._trained += 1
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate / (1 + self._trained / 4000) ** 0.5
+        self._optimizer.step()
+        self._before = [(h.clone(), c.clone()) for h, c in self._states]
+        self._shown = []
