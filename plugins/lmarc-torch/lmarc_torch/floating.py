@@ -135,13 +135,18 @@ def _loaded(path: str, dtype: torch.dtype) -> Any:
 
 
 class FloatSession(Session):
-    """Lanes in lockstep. When the context is full, the newest symbols are read again from its beginning."""
+    """Lanes in lockstep. When the context is full, the newest symbols are read again from its beginning.
+
+    A recurrent model's never is.
+    """
 
     def __init__(
         self, model: Any, device: torch.device, lanes: int, used: int, context: int, keep: int, first: int
     ) -> None:
         self._model, self._device, self._used = model, device, used
         self._context, self._keep, self._first = context, keep, first
+        # What a recurrent model remembers does not grow: it never forgets all at once.
+        self._slides = not getattr(model, "_is_stateful", False)
         self._seen = torch.zeros(lanes, context, dtype=torch.int64)
         self._filled = 0
         self._state: dict[str, Any] = {}
@@ -149,7 +154,7 @@ class FloatSession(Session):
     @torch.inference_mode()
     def advance(self, symbols: Ints32) -> Scores:
         """The next symbol of all lanes, int32[lanes, 1]; returns float32[lanes, 1, vocabulary]."""
-        if self._filled == self._context:
+        if self._slides and self._filled == self._context:
             newest = self._seen[:, self._context - self._keep :].clone()
             newest[:, :1] = self._first
             self._filled, self._state = 0, {}
@@ -161,9 +166,10 @@ class FloatSession(Session):
         return scores
 
     def _take(self, symbols: torch.Tensor) -> torch.Tensor:
-        end = self._filled + symbols.shape[1]
-        self._seen[:, self._filled : end] = symbols
-        self._filled = end
+        if self._slides:
+            end = self._filled + symbols.shape[1]
+            self._seen[:, self._filled : end] = symbols
+            self._filled = end
         out = self._model(input_ids=symbols.to(self._device), use_cache=True, **self._state)
         key = next((key for key in _STATES if out.get(key) is not None), None)
         self._state = {} if key is None else {key: out[key]}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch_folders as folders
 
 import lmarc
 from tests.cli import program
@@ -59,6 +60,15 @@ def test_float_round_trip(models: Paths, run_always: Run, tmp_path: Path) -> Non
         assert {"torch", "transformers", "device"} <= ref.properties["environment"].keys()
     out = program.run("cat", "-m", models["tiny"], "a.txt.lmarc", "a.txt", cwd=tmp_path).out
     assert out == (tmp_path / "a.txt").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["mamba", "rwkv"])
+def test_recurrent_models_in_floating_point(run_always: Run, tmp_path: Path, kind: str) -> None:
+    folders.write_recurrent(tmp_path / kind, kind)
+    (tmp_path / "a.txt").write_bytes(PROSE * 3)
+    assert "knows no models" in program.run("pack", "-m", tmp_path / kind, "a.txt", cwd=tmp_path, code=13).err
+    run_always("pack", "--float", "--set", "context=16", "-m", tmp_path / kind, "a.txt", cwd=tmp_path)
+    assert program.run("cat", "-m", tmp_path / kind, "a.txt.lmarc", "a.txt", cwd=tmp_path).out == PROSE * 3
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "lmarc-tiny.safetensors"])

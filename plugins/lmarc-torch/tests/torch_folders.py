@@ -183,12 +183,32 @@ def write(folder: Path, name: str) -> Tensors:
     found = tensors(config)
     save_file({key: np.ascontiguousarray(value) for key, value in found.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(COMMON | config))
+    _write_tokenizer(folder)
+    return found
+
+
+def _write_tokenizer(folder: Path) -> None:
     table = json.loads((TINY / "tokenizer.json").read_text("utf-8"))
     words = table["model"]["vocab"]
     table["model"]["vocab"] = {word: number for word, number in words.items() if number < VOCABULARY}
     table["model"]["merges"] = table["model"]["merges"][: VOCABULARY - 257]
     (folder / "tokenizer.json").write_text(json.dumps(table))
-    return found
+
+
+def write_recurrent(folder: Path, kind: str) -> None:
+    """A Mamba or RWKV with random weights, as transformers makes it."""
+    import torch
+    import transformers
+
+    torch.manual_seed(1)
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "bos_token_id": 0, "eos_token_id": 0}
+    if kind == "mamba":
+        config: Any = transformers.MambaConfig(**sizes, state_size=4)
+    else:
+        config = transformers.RwkvConfig(**sizes, context_length=256, attention_hidden_size=32)
+    model: Any = transformers.AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
+    _write_tokenizer(folder)
 
 
 def copy_tiny(folder: Path) -> Path:
