@@ -129,7 +129,7 @@ def test_an_interrupted_unpack_leaves_nothing_incomplete(big: tuple[Path, dict[b
         assert code in (0, 130)
         if code == 130:
             interrupted.append(out)
-            assert "--skip-existing" in said
+            assert "--resume" in said
             assert len(said.splitlines()) == 1
             for path in (folder / out).rglob("[0-9]*"):
                 name = str(path.relative_to(folder / out)).encode()
