@@ -24,7 +24,7 @@ from lmarc.backends.predicted import PredictorCodec
 from lmarc.container.frames import CHECK_SIZE
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
-from lmarc.errors import BackendMissingError, DamagedError, LmarcError
+from lmarc.errors import BackendError, BackendMissingError, DamagedError, LmarcError
 
 #: How often chunks are decoded again for members whose content was decoded but could not be written as another.
 _PASSES = 3
@@ -124,7 +124,7 @@ class ChunkDecoder:
 
     def _expect(self, predictor: PredictorCodec, chunks: list[Chunk], observer: Observer) -> None:
         """Say how long these chunks will take. Raises LimitError if that is too long."""
-        with suppress(DamagedError):
+        with suppress(DamagedError, BackendError):
             if self.kept is not None and len(self.kept):
                 chunks = [chunk for chunk in chunks if _key(*self.container.read_chunk(chunk)) not in self.kept]
             if not chunks:

@@ -7,6 +7,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -23,6 +24,7 @@ from lmarc.archive.walk import Source
 from lmarc.container.header import Header
 from lmarc.container.index import MAX_MTIME, MIN_MTIME, Member, Owner, is_too_long
 from lmarc.container.writer import ContainerWriter, Sink
+from lmarc.errors import BackendError
 
 #: So many sources are planned together: what bounds the memory that planning takes.
 BATCH = 32_768
@@ -237,8 +239,10 @@ class Packer:
                 codec.watch = self.observer.within
                 known = self._kept.content_of(self._coder.tag) if self._kept is not None else 0
                 content = max(self._found - known, len(sample))
-                density = codec.symbols_in(sample) / len(sample)
-                expect(codec, codec.model.steps, content, density, self._most_seconds, self.observer)
+                # A model that fails will do so with the group, which is then coded without it.
+                with suppress(BackendError):
+                    density = codec.symbols_in(sample) / len(sample)
+                    expect(codec, codec.model.steps, content, density, self._most_seconds, self.observer)
         if len(self._in_flight) >= self._max_in_flight:
             self._collect()
         self._in_flight.append(self._pool.submit(self._coder.code, pieces))

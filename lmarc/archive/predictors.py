@@ -106,7 +106,7 @@ def _row(model: ModelFile, codec: PredictorCodec) -> dict[str, Any]:
     for key in ("title", "architecture", "quantisation", "source", "revision"):
         value = about.get(key) or getattr(model, key, "")
         if value:
-            row[key] = str(value)[:_MOST_TEXT]
+            row[key] = str(value)[:_MOST_TEXT].encode("utf-8", "replace").decode()
     if model.beside:
         row["beside"] = dict(model.beside)
     tokenizer = about.get("tokenizer")

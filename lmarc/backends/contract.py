@@ -124,6 +124,8 @@ class PredictorModel(ABC):
     #: the same bits as those of single steps: a decoder can take single steps only.
     lanes: int = 1
     steps: int = 1
+    #: After how many steps everything that decides scores has had its part in them; what the canary takes.
+    canary_steps: int = 6
     #: What opening the model for decoding must be given again: integers, strings.
     settings: Mapping[str, Any]
 

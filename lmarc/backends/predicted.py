@@ -11,7 +11,6 @@ from lmarc.errors import BackendError, BackendMissingError, DamagedError, Enviro
 
 #: What a canary is: a digest of so many bytes.
 CANARY_BYTES = 16
-_CANARY_STEPS = 6
 #: A lane is worth its beginning, of which its model knows nothing, from so many symbols on.
 _LEAST_SYMBOLS = 4096
 #: What the environment may hold, for a header that stays small.
@@ -90,16 +89,17 @@ class PredictorCodec(CodecBackend):
     def measure(self, steps_at_once: int = 1, seconds: float = 1.0) -> float:
         """Symbols in a second that the model scores, all lanes together; from so many seconds of doing it.
 
-        Unpacking takes single steps, packing `model.steps` at once.
+        Unpacking takes single steps, packing `model.steps` at once. Raises BackendError if the model fails.
         """
         import time
 
         import numpy as np
 
         model = self.model
-        with self._lock:
+        with self._lock, _named(self.name, BackendError):
             session = model.session(model.lanes)
-            symbols = np.full((model.lanes, steps_at_once), model.first, dtype=np.int32)
+            real = np.array([symbol for symbol, piece in enumerate(model.vocabulary) if piece] or [model.first])
+            symbols = np.resize(real, (model.lanes, steps_at_once)).astype(np.int32)
             try:
                 session.advance(symbols)
                 start, steps = time.monotonic(), 0
@@ -118,10 +118,11 @@ class PredictorCodec(CodecBackend):
             return group.symbols_of(payload)
 
     def symbols_in(self, data: bytes) -> int:
-        """How many symbols data is spelled with."""
+        """How many symbols data is spelled with. Raises BackendError if the tokenizer fails."""
         from lmarc.coding import spelling
 
-        return len(spelling.spell(data, self._vocabulary, self.model.tokenize))
+        with _named(self.name, BackendError):
+            return len(spelling.spell(data, self._vocabulary, self.model.tokenize))
 
     def canary(self) -> bytes:
         """A digest of the scores of fixed symbols, taken as a decoder takes them, and of the settings.
@@ -149,7 +150,7 @@ class PredictorCodec(CodecBackend):
             for lanes in sorted({1, model.lanes}):
                 session = model.session(lanes)
                 try:
-                    for step in range(_CANARY_STEPS):
+                    for step in range(model.canary_steps):
                         chosen = (np.arange(lanes) * 7919 + step * 104729 + 1) % len(symbols)
                         shown = symbols[chosen].astype(np.int32)[:, np.newaxis]
                         for scores in session.advance(shown if step else np.full_like(shown, model.first)):

@@ -75,8 +75,8 @@ def named(sha256: bytes) -> Iterator[Candidate]:
             found = candidate(blob, PLACE)
             if found is not None:
                 # A snapshot's link has the name that people know, and some programs look at its suffix.
-                links = (file for file in _files(os.path.join(root, folder)) if file.claim == sha256)
-                yield next(links, found)
+                links = [file for file in _files(os.path.join(root, folder)) if file.claim == sha256]
+                yield from links or [found]
 
 
 def locate(name: HubName) -> Candidate:

@@ -16,7 +16,8 @@ INDEX = "model.safetensors.index.json"
 #: What decides, besides the weights, how a model reads a text and what it makes of it.
 _OTHERS = ("config.json", "tokenizer.json", INDEX)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=,-]{0,199}\Z")
-MOST_PARTS = 1000
+MOST_SHARDS = 1000
+MOST_PARTS = MOST_SHARDS + len(_OTHERS)
 
 
 def is_name(name: object) -> bool:
@@ -57,7 +58,8 @@ def beside(path: str, progress: Progress | None = None) -> dict[str, bytes]:
     if not path.lower().endswith(SUFFIX):
         return {}
     folder, name = os.path.split(os.path.abspath(path))
-    names = {*weights_of(path), *(other for other in _OTHERS if os.path.isfile(os.path.join(folder, other)))} - {name}
+    # Whatever is there is read, or refused: nothing that decides is left out.
+    names = {*weights_of(path), *(other for other in _OTHERS if os.path.lexists(os.path.join(folder, other)))} - {name}
     return {other: sha256_of(os.path.join(folder, other), progress=progress) for other in sorted(names)}
 
 
@@ -94,6 +96,6 @@ def _shards(folder: str) -> list[str]:
         names = sorted(set(table["weight_map"].values()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{path} is not an index of weights: {error}") from None
-    if len(names) > MOST_PARTS or not all(is_name(name) and name.endswith(SUFFIX) for name in names):
+    if len(names) > MOST_SHARDS or not all(is_name(name) and name.endswith(SUFFIX) for name in names):
         raise UsageError(f"{path} names files that cannot be a model's")
     return names

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from lmarc.models import huggingface, ollama, register
 from lmarc.models.candidates import Candidate, candidate
 from lmarc.models.files import cache_home, from_environment, in_home, walk
+from lmarc.models.parts import SUFFIX
 
 VARIABLE = "LMARC_MODEL_PATH"
 _LM_STUDIO = "LM Studio"
@@ -15,12 +16,13 @@ _LLAMA_CPP = "llama.cpp cache"
 
 
 def candidates() -> Iterator[Candidate]:
-    """All files of all stores that may be models, each once."""
-    seen: set[str] = set()
+    """All files of all stores that may be models, each once; one that has others beside it, once in each folder."""
+    seen: set[tuple[str, str]] = set()
     for found in _all():
-        real = os.path.realpath(found.path)
-        if real not in seen:
-            seen.add(real)
+        has_more = found.path.lower().endswith(SUFFIX)
+        key = os.path.realpath(found.path), os.path.dirname(found.path) if has_more else ""
+        if key not in seen:
+            seen.add(key)
             yield found
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from lmarc.backends.contract import PredictorBackend, PredictorModel, Promise, hookimpl
 from lmarc.errors import UnsupportedError
+from lmarc.models.parts import SUFFIX
 
 _LEARNER = "learner.json"
 _ONLINE_GROUP = 1 << 24
@@ -57,12 +58,14 @@ class Torch(PredictorBackend):
 
 def _mode(params: Mapping[str, Any]) -> str:
     mode = params.get("mode", "exact")
-    if mode not in _WISHES:
+    if type(mode) is not str or mode not in _WISHES:
         raise UnsupportedError(f"backend 'torch' knows no mode {mode!r:.20}: {', '.join(_WISHES)}")
     return str(mode)
 
 
 def _model(path: str, params: Mapping[str, Any], threads: int, *, is_archived: bool) -> PredictorModel:
+    if _mode(params) != "online" and not path.lower().endswith(SUFFIX):
+        raise ValueError("it is no safetensors file")
     # Threads that wait by spinning make a busy machine hundreds of times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if _mode(params) == "online":

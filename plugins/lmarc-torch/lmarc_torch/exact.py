@@ -23,14 +23,14 @@ MODE = "exact"
 ENGINE = 1
 _CONTEXT = 512
 _LANES = 32
-_LIMITS = {"lanes": (1, 256), "context": (16, 1 << 16), "keep": (0, 1 << 16), "engine": (ENGINE, ENGINE)}
+_LIMITS = {"lanes": (1, 256), "context": (16, 1 << 13), "keep": (0, 1 << 13), "engine": (ENGINE, ENGINE)}
 #: Small models gain nothing from more lanes but speed in unpacking, and lanes cost a little size.
 _SMALL, _LANES_OF_SMALL = 20_000_000, 4
 #: What the scores of one call may take, in bytes, and how many symbols of all lanes one may have.
 _MOST_SCORES = 128 << 20
 _MOST_ROWS = 1024
-#: So many symbols of each lane are read again at once.
-_AGAIN = 64
+#: What attention takes for each row, head and key.
+_ATTENTION_BYTES = 24
 #: What keys and values may take, as a part of the memory there is.
 _CACHE_SHARE = 4
 
@@ -56,6 +56,9 @@ class ExactModel(PredictorModel):
         if keep >= context or (not is_archived and context > longest):
             raise UnsupportedError(f"backend 'torch' cannot look back on {context} tokens and keep {keep}")
         self._network = folders.network(path, context)
+        positions = self._network.positions
+        if positions is not None and positions.rows < context:
+            raise ValueError(f"it has {positions.rows} positions, fewer than {context}")
         if torch.cuda.is_available():
             self._network.move(torch.device("cuda"), Device.INTEGERS)
         self._tokens = Tokens(self._folder)
@@ -66,20 +69,28 @@ class ExactModel(PredictorModel):
         lanes = _checked(params, "lanes", self._usual_lanes(context))
         if lanes * context * self._cache_bytes() > _memory() // 2:
             raise LimitError(f"{lanes} lanes of {context} tokens take more memory than there is")
+        self._keep, self._context = keep, context
         self.lanes = lanes
         self.steps = self._most_steps(lanes)
-        self._keep = keep
-        self._context = context
+        self._try()
         self.settings = {"mode": MODE, "engine": ENGINE, "lanes": lanes, "context": context, "keep": keep}
+
+    def _try(self) -> None:
+        """Raise ValueError for a network whose parts do not fit each other."""
+        try:
+            self.session(1).advance(np.full((1, 2), self.first, dtype=np.int32))
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(f"its parts do not fit each other: {error}") from error
 
     def _usual_lanes(self, context: int) -> int:
         usual = _LANES_OF_SMALL if self._network.size < _SMALL else _LANES
         return max(min(usual, _memory() // _CACHE_SHARE // (context * self._cache_bytes())), 1)
 
     def _most_steps(self, lanes: int) -> int:
-        """A power of two, so that packing is cut the same way wherever scores are too many for one call."""
-        most = max(min(_MOST_ROWS, _MOST_SCORES // (4 * len(self.vocabulary))) // lanes, 1)
-        return 1 << (most.bit_length() - 1)
+        """How many steps of all lanes are computed at once: as many as memory for scores and attention allows."""
+        attention = self._network.shape.heads * self._context * _ATTENTION_BYTES
+        rows = min(_MOST_ROWS, _MOST_SCORES // (4 * len(self.vocabulary)), _MOST_SCORES // attention)
+        return max(min(rows // lanes, self._context), 1)
 
     def _cache_bytes(self) -> int:
         shape = self._network.shape
@@ -97,7 +108,7 @@ class ExactModel(PredictorModel):
     def session(self, lanes: int) -> Session:
         """A session of that many lanes."""
         torch.set_num_threads(self._threads)
-        return ExactSession(self._network, lanes, self._context, self._keep, self.first)
+        return ExactSession(self._network, lanes, self._context, self._keep, self.first, self.steps)
 
     def about(self) -> Mapping[str, Any]:
         """What the folder says of itself."""
@@ -116,7 +127,8 @@ class ExactModel(PredictorModel):
 class ExactSession(Session):
     """Lanes of the exact engine. When the context is full, the newest symbols are read again from its beginning."""
 
-    def __init__(self, network: Network, lanes: int, context: int, keep: int, first: int) -> None:
+    def __init__(self, network: Network, lanes: int, context: int, keep: int, first: int, steps: int) -> None:
+        self._steps = steps
         self._network, self._context, self._keep, self._first = network, context, keep, first
         self._cache = Cache(network.shape, len(network.layers), lanes, context, network.device)
         self._seen = torch.zeros(lanes, context, dtype=torch.int64)
@@ -131,6 +143,8 @@ class ExactSession(Session):
                 self._slide()
             now, given = given.tensor_split([self._context - self._cache.filled], 1)
             parts.append(self._network.scores(self._take(now)))
+        if not all(part.isfinite().all() for part in parts):
+            raise ValueError("it gives scores that are not numbers")
         scores: Scores = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).cpu().numpy()
         return scores
 
@@ -143,8 +157,9 @@ class ExactSession(Session):
         newest = self._seen[:, self._context - self._keep :].clone()
         newest[:, :1] = self._first
         self._cache.filled = 0
-        for part in newest.split(_AGAIN, 1):
-            self._take(part)
+        if self._keep:
+            for part in newest.split(self._steps, 1):
+                self._take(part)
 
 
 def _checked(params: Mapping[str, Any], key: str, usual: int) -> int:

@@ -48,7 +48,7 @@ class FloatModel(PredictorModel):
         longest = folders.longest_context(self._config)
         context = _number(params, "context", min(_CONTEXT, longest))
         keep = _number(params, "keep", context // 2)
-        self._threads = _number(params, "threads", max(threads, 1))
+        self._threads = _number(params, "threads", min(max(threads, 1), 256))
         dtype, device = _choice(params, "dtype", "float32"), _choice(params, "device", "cpu")
         if keep >= context or (not is_archived and context > longest):
             raise UnsupportedError(f"backend 'torch' cannot look back on {context} tokens and keep {keep}")
@@ -117,7 +117,7 @@ def _loaded(path: str, dtype: torch.dtype) -> Any:
     """The model of a main file. Raises ValueError if transformers cannot load it."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import CONFIG_MAPPING, AutoModelForCausalLM
     except ImportError as error:
         raise BackendMissingError("the float mode needs transformers: pip install 'lmarc-torch[float]'") from error
     try:
@@ -125,10 +125,17 @@ def _loaded(path: str, dtype: torch.dtype) -> Any:
         tensors: dict[str, torch.Tensor] = {}
         for name in weights_of(path):
             tensors |= load_file(os.path.join(os.path.dirname(path), name))
-        config = AutoConfig.from_pretrained(os.path.dirname(path), trust_remote_code=False, local_files_only=True)
+        table = folders.config_of(os.path.dirname(path))
+        config = CONFIG_MAPPING[str(table.get("model_type"))].from_dict(table)
         with torch.device("meta"):
             kind: Any = type(AutoModelForCausalLM.from_config(config, trust_remote_code=False))
-        model = kind.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype)
+        model, loading = kind.from_pretrained(
+            None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
+        )
+        if loading["missing_keys"] or loading["mismatched_keys"]:
+            raise ValueError(
+                f"tensors are missing, {[*loading['missing_keys'], *loading['mismatched_keys']][:1]} first"
+            )
     except Exception as error:
         raise ValueError(f"transformers cannot load it: {error}") from error
     return model.eval()

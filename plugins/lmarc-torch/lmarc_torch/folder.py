@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +10,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from lmarc.models import jsonfile
 from lmarc.models.parts import weights_of
 from lmarc_torch import tables
-from lmarc_torch.linear import Embedding, Linear
+from lmarc_torch.linear import MOST_COLUMNS, Embedding, Linear
 from lmarc_torch.network import Activation, Layer, Network, Norm, Shape
 
 _LLAMA = ("llama", "mistral", "qwen2", "qwen3")
@@ -27,7 +27,7 @@ _ACTIVATIONS: dict[str, Activation] = {
 }
 _MOST_JSON = 256 << 20
 #: What a config may ask for.
-_LIMITS = {"layers": 512, "width": 65_536, "heads": 1024, "head_width": 1024, "vocabulary": 1 << 24}
+_LIMITS = {"layers": 512, "width": 65_536, "heads": 1024}
 
 
 class Weights:
@@ -63,12 +63,8 @@ class Weights:
 
 def read_json(path: str) -> Any:
     """A JSON file of bounded size. Raises ValueError."""
-    with open(path, "rb") as file:
-        text = file.read(_MOST_JSON + 1)
-    if len(text) > _MOST_JSON:
-        raise ValueError(f"{os.path.basename(path)} is too large")
     try:
-        return json.loads(text)
+        return jsonfile.load(path, _MOST_JSON)
     except ValueError as error:
         raise ValueError(f"{os.path.basename(path)}: {error}") from error
 
@@ -116,6 +112,13 @@ def _number(config: Mapping[str, Any], *keys: str, most: int, usual: int | None 
     return usual
 
 
+def _head_width(width: int, heads: int) -> int:
+    # A query times a key is one sum of so many products.
+    if width % heads or width // heads > MOST_COLUMNS:
+        raise ValueError(f"config.json: {heads} heads of {width} numbers")
+    return width // heads
+
+
 def _activation(config: Mapping[str, Any], *keys: str, usual: str) -> Activation:
     name = next((config[key] for key in keys if config.get(key) is not None), usual)
     if name not in _ACTIVATIONS:
@@ -157,7 +160,7 @@ def _joined(*tensors: Tensor | None) -> Tensor | None:
 def _llama(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
     width = _number(config, "hidden_size", most=_LIMITS["width"])
     heads = _number(config, "num_attention_heads", most=_LIMITS["heads"])
-    head_width = _number(config, "head_dim", most=_LIMITS["head_width"], usual=max(width // heads, 1))
+    head_width = _number(config, "head_dim", most=MOST_COLUMNS, usual=_head_width(width, heads))
     shape = Shape(
         width=width,
         heads=heads,
@@ -218,7 +221,7 @@ def _gpt2(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
         width=width,
         heads=heads,
         kv_heads=heads,
-        head_width=width // heads,
+        head_width=_head_width(width, heads),
         activation=_activation(config, "activation_function", usual="gelu_new"),
         epsilon=_epsilon(config, "layer_norm_epsilon", usual=1e-5),
         rotated=0,
@@ -261,7 +264,7 @@ def _gpt2(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
 def _neox(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
     width = _number(config, "hidden_size", most=_LIMITS["width"])
     heads = _number(config, "num_attention_heads", most=_LIMITS["heads"])
-    head_width = width // heads
+    head_width = _head_width(width, heads)
     part_rotated = config.get("rotary_pct", (config.get("rope_parameters") or {}).get("partial_rotary_factor", 0.25))
     if type(part_rotated) not in (int, float) or not 0 < part_rotated <= 1:
         raise ValueError(f"config.json: rotary_pct is {part_rotated!r:.40}")

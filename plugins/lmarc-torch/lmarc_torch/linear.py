@@ -16,6 +16,8 @@ LIMIT = 127
 UNIT = float(np.float32(1 / LIMIT))
 #: So many products of two of them are still below 2^24, up to which float32 holds every integer.
 MOST_TERMS = 1 << 24
+#: Rows with nothing above this are rows of zeros.
+LEAST = 2.0**-100
 MOST_COLUMNS = MOST_TERMS // (LIMIT * LIMIT)
 
 
@@ -37,17 +39,26 @@ class Quantised:
 def quantise(rows: Tensor, count: int) -> Quantised:
     """Rows as 8-bit integers: of every block, the number farthest from 0 becomes 127 or -127."""
     parts = rows.unflatten(-1, (count, -1))
-    most = parts.abs().amax(-1, keepdim=True)
-    # A block of zeros stays one, whatever its unit.
-    most = torch.where(most > 0, most, torch.ones_like(most))
+    most = farthest(parts)
     values = (parts * (most.reciprocal() * LIMIT)).round_()
     return Quantised(values, most * UNIT)
+
+
+def farthest(rows: Tensor) -> Tensor:
+    """float32[..., 1]: the largest magnitude in each row; 1 where that is next to nothing, so that all of it becomes 0.
+
+    Its inverse is then a number.
+    """
+    most = rows.abs().amax(-1, keepdim=True)
+    return torch.where(most > LEAST, most, torch.ones_like(most))
 
 
 class Linear:
     """A layer of weights, float32[outputs, inputs], as 8-bit integers, and what is added to its outputs."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+            raise ValueError(f"a matrix has the shape {[*weight.shape]}")
         self.size = weight.numel()
         self.blocks = blocks(weight.shape[1])
         quantised = quantise(weight.float(), self.blocks)
@@ -80,6 +91,9 @@ class Embedding:
     """Rows of 8-bit integers to look up; the same ones as a Linear of the same weights has."""
 
     def __init__(self, weight: Tensor) -> None:
+        if weight.ndim != 2:
+            raise ValueError(f"an embedding has the shape {[*weight.shape]}")
+        self.rows = len(weight)
         quantised = quantise(weight.float(), blocks(weight.shape[1]))
         self._values, self._units = quantised.values.to(torch.int8), quantised.units
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lmarc_torch import tables
-from lmarc_torch.linear import LIMIT, MOST_TERMS, Device, Embedding, Linear, Quantised, quantise
+from lmarc_torch.linear import LIMIT, MOST_TERMS, Device, Embedding, Linear, Quantised, farthest, quantise
 
 Activation = Literal["silu", "gelu", "gelu_tanh"]
 
@@ -53,17 +53,20 @@ class Norm:
     epsilon: float
     is_centred: bool
 
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 1 or (self.bias is not None and self.bias.shape != self.weight.shape):
+            raise ValueError(f"a norm has the shape {[*self.weight.shape]}")
+
     def __call__(self, x: Tensor, count: int) -> Quantised:
         """The normed rows, quantised in so many blocks."""
         width = x.shape[-1]
-        most = x.abs().amax(-1, keepdim=True)
-        most = torch.where(most > 0, most, torch.ones_like(most))
+        most = farthest(x)
         whole = (x * (most.reciprocal() * _SQUARED)).round_()
         unit = most.double() * (1 / _SQUARED)
         mean_square = (whole * whole).sum(-1, keepdim=True, dtype=torch.float64) * (1 / width)
         if self.is_centred:
             mean = whole.sum(-1, keepdim=True, dtype=torch.float64) * (1 / width)
-            mean_square = mean_square - mean * mean
+            mean_square = (mean_square - mean * mean).clamp_(min=0)
             x = x - (mean * unit).float()
         deviation = torch.sqrt(mean_square * (unit * unit) + self.epsilon).float()
         x = x * self.weight
@@ -200,8 +203,7 @@ class Network:
         weights = self._weigh(scores)
         whole = weights.sum(-1, keepdim=True, dtype=torch.float64).float()
         weights *= value_units
-        most = weights.amax(-1, keepdim=True)
-        most = torch.where(most > 0, most, torch.ones_like(most))
+        most = farthest(weights)
         weights = (weights * (most.reciprocal() * _MOST_WEIGHT)).round_()
         high = (weights * (1 / _PART)).floor_()
         parts = torch.cat((high, weights - high * _PART), 2)

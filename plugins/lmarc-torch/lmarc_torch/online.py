@@ -25,10 +25,10 @@ BYTES = 256
 #: What every lane begins with: no byte.
 FIRST = BYTES
 _LIMITS = {
-    "lanes": (1, 64),
-    "width": (8, 4096),
-    "layers": (1, 8),
-    "segment": (2, 256),
+    "lanes": (1, 32),
+    "width": (8, 1024),
+    "layers": (1, 4),
+    "segment": (2, 64),
     "rate": (1, 1_000_000),
     "seed": (0, 1 << 32),
     "threads": (1, 256),
@@ -97,6 +97,8 @@ class OnlineModel(PredictorModel):
         self.vocabulary = [bytes((byte,)) for byte in range(BYTES)] + [None]
         self.first = FIRST
         self.lanes, self.steps = numbers["lanes"], 1
+        # Until it has been trained twice.
+        self.canary_steps = 2 * numbers["segment"] + 2
         self.settings = {"mode": MODE} | numbers
 
     def tokenize(self, text: bytes) -> Ints32:
@@ -125,11 +127,11 @@ class OnlineSession(Session):
 
     def __init__(self, numbers: Mapping[str, int], lanes: int) -> None:
         torch.set_num_threads(numbers["threads"])
-        torch.use_deterministic_algorithms(True)
-        state = torch.random.get_rng_state()
-        torch.manual_seed(numbers["seed"])
         self._learner = Learner(numbers["width"], numbers["layers"])
-        torch.random.set_rng_state(state)
+        generator = torch.Generator().manual_seed(numbers["seed"])
+        with torch.no_grad():
+            for parameter in self._learner.parameters():
+                parameter.uniform_(-1, 1, generator=generator).mul_(numbers["width"] ** -0.5)
         self._rate = numbers["rate"] * 1e-6
         self._optimizer = torch.optim.Adam(self._learner.parameters(), lr=self._rate, betas=(0.9, 0.99), eps=1e-8)
         zeros = torch.zeros(lanes, numbers["width"])
@@ -155,9 +157,14 @@ class OnlineSession(Session):
         inputs = torch.cat(self._shown, 1)
         targets = torch.cat((inputs[:, 1:], last), 1)
         scores = self._learner(inputs, self._before)
-        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten())
+        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=FIRST)
         self._optimizer.zero_grad()
-        loss.backward()
+        usual = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            loss.backward()
+        finally:
+            torch.use_deterministic_algorithms(usual)
         nn.utils.clip_grad_norm_(self._learner.parameters(), 1.0)
         self._trained += 1
         for group in self._optimizer.param_groups:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,8 @@ class Tokens:
 
         path = os.path.join(folder, "tokenizer.json")
         table = read_json(path)
-        try:
+        with _panics():
             self._tokenizer = Tokenizer.from_file(path)
-        except Exception as error:
-            raise ValueError(f"tokenizer.json: {error}") from error
         # What looks like a control token is text, and what the tokenizer would add or cut off is not.
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()
@@ -73,8 +72,20 @@ class Tokens:
 
     def tokenize(self, text: bytes) -> npt.NDArray[np.int32]:
         """int32[]: symbols of a text that is valid UTF-8."""
-        encoded = self._tokenizer.encode(text.decode("utf-8"), add_special_tokens=False)
+        with _panics():
+            encoded = self._tokenizer.encode(text.decode("utf-8"), add_special_tokens=False)
         return np.array(encoded.ids, dtype=np.int32)
+
+
+@contextmanager
+def _panics() -> Iterator[None]:
+    """Turns what the tokenizers library raises into ValueError; its panics are no Exceptions."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"tokenizer.json: {error}") from error
 
 
 def _types(part: Any) -> list[str]:

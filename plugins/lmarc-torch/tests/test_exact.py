@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -170,3 +171,60 @@ def test_close_to_floating_point(made: Mapping[str, tuple[Path, folders.Tensors]
         assert np.abs(wanted - at_once).max() < 1e-4
         found = exact.session(3).advance(symbols)
         assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.99, name
+
+
+def test_nothing_is_kept(made: Mapping[str, tuple[Path, folders.Tensors]]) -> None:
+    model = opened(made["llama"][0], {"context": 16, "keep": 0})
+    symbols = some_symbols(model, 2, 50)
+    assert np.array_equal(bits(model, symbols, 50), bits(model, symbols, 1))
+
+
+def changed(tmp_path: Path, name: str, tensors: folders.Tensors, config: Mapping[str, Any]) -> Path:
+    """A model's folder with other tensors and another config."""
+    folders.write(tmp_path, name)
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(folders.COMMON | folders.CONFIGS[name] | config))
+    return tmp_path
+
+
+def test_rows_of_next_to_nothing(tmp_path: Path) -> None:
+    """What is divided by them is a number all the same, on every device the same."""
+    tensors = folders.tensors(folders.CONFIGS["llama"])
+    tensors["model.embed_tokens.weight"][5] *= np.float32(1e-37)
+    tensors["model.layers.0.mlp.down_proj.weight"][2] *= np.float32(1e-36)
+    tensors["model.layers.1.input_layernorm.weight"][:] = 1e-38
+    model = opened(changed(tmp_path, "llama", tensors, {}))
+    symbols = np.full((2, 9), 5, dtype=np.int32)
+    wanted = bits(model, symbols, 9)
+    model._network.move(torch.device("cpu"), linear.Device.INTEGERS)
+    assert np.array_equal(bits(model, symbols, 9), wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("gpt2", {"n_head": 7}),
+        ("gpt2", {"n_positions": 2000, "max_position_embeddings": 2000}),
+        ("llama", {"num_attention_heads": 8}),
+        ("llama", {"num_key_value_heads": 3}),
+        ("llama", {"head_dim": 4096}),
+        ("llama", {"hidden_size": 30}),
+        ("llama", {"num_hidden_layers": 3}),
+        ("llama", {"num_hidden_layers": "2"}),
+        ("llama", {"hidden_act": "relu"}),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
+        ("llama", {"model_type": "bert"}),
+        ("gpt_neox", {"rotary_pct": 7}),
+    ],
+)
+def test_configs_that_do_not_fit(tmp_path: Path, name: str, config: Mapping[str, Any]) -> None:
+    folder = changed(tmp_path, name, folders.tensors(folders.CONFIGS[name]), config)
+    with pytest.raises(ValueError):
+        opened(folder)
+
+
+def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    tensors = folders.tensors(folders.CONFIGS["llama"])
+    tensors["model.norm.weight"][3] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        opened(changed(tmp_path, "llama", tensors, {}))

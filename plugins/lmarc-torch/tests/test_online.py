@@ -60,3 +60,19 @@ def test_set_what_cannot_be(tmp_path: Path, setting: str) -> None:
 def test_other_modes_need_a_model(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(PROSE)
     assert "--model" in program.run("pack", "-b", "torch", "a.txt", cwd=tmp_path, code=2).err
+
+
+def test_what_packing_will_take_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(PROSE * 3)
+    args = ("pack", "--online", *SMALL, "-b", "torch", "a.txt", "--max-time")
+    assert "tokens/s" in program.run(*args, "0.001", cwd=tmp_path, code=17).err
+    program.run(*args, "1h", cwd=tmp_path)
+
+
+def test_another_instruction_set_is_noticed(run_always: Run, tmp_path: Path) -> None:
+    """By the canary, which is taken from a learner that has learned something."""
+    (tmp_path / "a.txt").write_bytes(PROSE * 3)
+    run_always("pack", "--online", "--set", "width=64", "-b", "torch", "a.txt", cwd=tmp_path)
+    env = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    result = program.run("cat", "a.txt.lmarc", "a.txt", cwd=tmp_path, env=env, code=None)
+    assert result.code == 14 or (result.code == 0 and result.out == PROSE * 3)

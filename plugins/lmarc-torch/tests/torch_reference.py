@@ -28,7 +28,7 @@ def inverse(x: np.float32) -> np.float32:
 
 def most(row: Row) -> np.float32:
     found = max((abs(x) for x in row), default=F(0))
-    return found if found > 0 else F(1)
+    return found if found > F(2.0**-100) else F(1)
 
 
 def nearest(x: np.float32) -> int:
@@ -148,7 +148,7 @@ class Norm:
         s = D(sum(value * value for value in q)) * D(1 / n)
         if self.is_layer:
             a = D(sum(q)) * D(1 / n)
-            s = s - a * a
+            s = max(s - a * a, D(0))
             x = [value - F(a * u) for value in x]
         d = F(np.sqrt(s * (u * u) + D(self.epsilon)))
         x = [value * w for value, w in zip(x, self.weight, strict=True)]
