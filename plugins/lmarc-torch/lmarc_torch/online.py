@@ -130,8 +130,9 @@ class OnlineSession(Session):
         self._learner = Learner(numbers["width"], numbers["layers"])
         generator = torch.Generator().manual_seed(numbers["seed"])
         with torch.no_grad():
-            for parameter in self._learner.parameters():
-                parameter.uniform_(-1, 1, generator=generator).mul_(numbers["width"] ** -0.5)
+            for name, parameter in self._learner.named_parameters():
+                reach = 1.7 if "embedding" in name else numbers["width"] ** -0.5
+                parameter.uniform_(-reach, reach, generator=generator)
         self._rate = numbers["rate"] * 1e-6
         self._optimizer = torch.optim.Adam(self._learner.parameters(), lr=self._rate, betas=(0.9, 0.99), eps=1e-8)
         zeros = torch.zeros(lanes, numbers["width"])
