@@ -215,10 +215,12 @@ def _find(what: str, fetch: bool, progress: Progress) -> ModelFile:
 
 def _find_wanted(wanted: Wanted, fetch: bool, progress: Progress) -> ModelFile:
     from lmarc.models import fetch as fetching
-    from lmarc.models.find import find, missing
+    from lmarc.models.find import copies, missing
+    from lmarc.models.parts import are_beside
     from lmarc.models.verify import checked
 
-    model = find(wanted.sha256, size=wanted.size, progress=progress)
+    found = copies(wanted.sha256, size=wanted.size, progress=progress)
+    model = next((each for each in found if are_beside(each.path, wanted.beside, progress)), None)
     if model is None and fetch and wanted.hub_name is not None:
         model = fetching.fetch(str(wanted.hub_name), progress=progress)
         checked(model, wanted.sha256)
