@@ -100,17 +100,15 @@ def test_pack(models: Paths, folder: Path) -> None:
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_unpack(models: Paths, folder: Path, number: signal.Signals) -> None:
+def test_unpack(models: Paths, folder: Path) -> None:
     program.run("pack", *QUICK, "-m", models["bpe"], "tree", "-o", "x.lmarc", cwd=folder, command=COMMAND)
     with lmarc.open(folder / "x.lmarc") as archive:
         groups = len(archive.chunks)
     args = ("unpack", "-j", "1", "-m", models["bpe"], "x.lmarc", "-C", "out")
     with started(folder, *args) as process:
         wait_until(lambda: counted(folder, "decoded") >= 4, process)
-        process.send_signal(number)
-        said = process.communicate(timeout=program.TIMEOUT)[1].decode()
-    assert number == signal.SIGKILL or "--resume goes on" in said
+        process.send_signal(signal.SIGINT)
+        assert "--resume goes on" in process.communicate(timeout=program.TIMEOUT)[1].decode()
     assert not (folder / "out" / "tree" / "long.txt").exists()
     assert "--resume" in program.run(*args, cwd=folder, command=COMMAND, code=1).err
     before = counted(folder, "decoded")
