@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 PROSE = (
     b"The old harbour was quiet in the morning. A few boats lay at the quay, and somebody was mending a net. "
     b"Nobody spoke of the storm that had come in the night, but everyone looked at the sky now and then.\n"
@@ -19,3 +21,11 @@ HOSTILE: dict[str, bytes] = {
     "long run": b"".join(b"%x" % (value * value) for value in range(200)),
     "prose": PROSE * 3,
 }
+
+
+def write_tree(folder: Path) -> Path:
+    """A file for each of them in a new folder, which is returned."""
+    folder.mkdir()
+    for name, data in HOSTILE.items():
+        (folder / name).write_bytes(data)
+    return folder

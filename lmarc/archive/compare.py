@@ -56,17 +56,9 @@ def is_same(member: Member, by_path: dict[bytes, Member], root: int) -> bool:
     shares it with the file it links to, if that is there. Its path must be safe."""
     try:
         found = {difference.what for difference in _compare_one(member, by_path, root, b"")} - {"mode", "mtime"}
-        return not found or (found == {"link"} and not _is_there(member.target, root))
+        return not found or (found == {"link"} and not _exists(root, member.target))
     except OSError:
         return False
-
-
-def _is_there(path: bytes, root: int) -> bool:
-    try:
-        fs.lstat(root, path)
-    except OSError:
-        return False
-    return True
 
 
 def _location(path: bytes, strip: bytes) -> bytes:
@@ -164,16 +156,16 @@ def _extra(
     directories = {path for path, member in by_path.items() if member.kind == "dir" and path not in unsafe}
     tops = [path for path in sorted(directories) if path.rpartition(b"/")[0] not in directories]
     points = [StartPoint(top, root, _location(top, strip)) for top in tops]
-    points = [point for point in points if _exists(point)]
+    points = [point for point in points if _exists(point.root, point.location)]
     for source in Walker(Filters(), observer).walk(points):
         if source.path not in by_path:
             kind = _KINDS.get(stat.S_IFMT(source.stat.st_mode), "special")
             yield Difference(source.path, "extra", "", kind)
 
 
-def _exists(point: StartPoint) -> bool:
+def _exists(root: int, location: bytes) -> bool:
     try:
-        fs.lstat(point.root, point.location)
+        fs.lstat(root, location)
     except OSError:
         return False
     return True

@@ -142,7 +142,7 @@ class ChunkDecoder:
         """The content of a chunk, verified. Raises DamagedError or BackendMissingError."""
         kept = self.kept
         if kept is None or not self._is_predictor(chunk.codec):
-            return self._decode(chunk)
+            return self._decode(chunk, self._ready(chunk.codec), *self.container.read_chunk(chunk))
         check, payload = self.container.read_chunk(chunk)
         key = _key(check, payload)
         zstd = registry.codec("zstd")
@@ -151,14 +151,12 @@ class ChunkDecoder:
                 data = zstd.decompress(memoryview(known), chunk.size, {})
                 if blake3(data).digest(CHECK_SIZE) == check:
                     return data
-        data = self._decode(chunk)
+        data = self._decode(chunk, self._ready(chunk.codec), check, payload)
         kept.put(key, _TAG, zstd.compress(data, {}), len(data))
         return data
 
-    def _decode(self, chunk: Chunk) -> bytes:
+    def _decode(self, chunk: Chunk, codec: CodecBackend, check: bytes, payload: memoryview) -> bytes:
         ref = self.container.header.backends[chunk.codec]
-        codec = self._ready(chunk.codec)
-        check, payload = self.container.read_chunk(chunk)
         try:
             data = codec.decompress(payload, chunk.size, ref.params)
         except LmarcError:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
+from lmarc.archive import fs
 from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
 from lmarc.archive.kept import Kept, open_kept
 from lmarc.archive.observer import Observer
@@ -373,10 +374,7 @@ class FileSink(MemberSink):
 
     def put(self, data: memoryview, offset: int) -> None:
         """Write data at offset."""
-        while data:
-            written = os.pwrite(self._fd, data, offset)
-            data = data[written:]
-            offset += written
+        fs.write_at(self._fd, data, offset)
 
     def commit(self) -> None:
         """Give the file its size, mode and time, then its name."""

@@ -1,10 +1,14 @@
-"""System calls by directory descriptor, for paths of any length, never through a link in the last component."""
+"""System calls by directory descriptor, for paths of any length, never through a link in the last component; and what
+takes several calls to do with a descriptor."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from lmarc.errors import LmarcError
 
 #: Relative paths longer than this are walked component by component; the kernel's limit is 4,095.
 _LONG = 4000
@@ -72,3 +76,30 @@ def readlink(root: int, path: bytes) -> bytes:
     """os.readlink relative to root."""
     with parent_of(root, path) as (fd, rest):
         return os.readlink(rest, dir_fd=fd)
+
+
+def lock(fd: int, busy: str) -> None:
+    """Lock a file for as long as it is open. Raises LmarcError, which says `busy`, if another process holds it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LmarcError(busy) from None
+    except OSError:
+        # No locks here (some network file systems): two writers at once are then up to the user.
+        return
+
+
+def is_at(fd: int, path: str) -> bool:
+    """Whether an open file is what is at a path now."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of data at an offset."""
+    while data:
+        written = os.pwrite(fd, data, offset)
+        data = data[written:]
+        offset += written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import struct
@@ -13,6 +12,7 @@ from types import TracebackType
 
 from blake3 import blake3
 
+from lmarc.archive import fs
 from lmarc.errors import LmarcError, TargetExistsError
 
 _MAGIC = b"lmarc kept 1\n"
@@ -64,7 +64,7 @@ class Kept:
             try:
                 self._lock(fd)
                 # Whoever held the lock before may have removed it meanwhile.
-                if self._is_there(fd):
+                if fs.is_at(fd, self.path):
                     return fd
             except BaseException:
                 os.close(fd)
@@ -76,19 +76,7 @@ class Kept:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1 or info.st_uid != os.geteuid():
             raise LmarcError(f"{self.path} is not a file of ours to write into")
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LmarcError(f"{self.path} is in use by another process") from None
-        except OSError:
-            # No locks here (some network file systems): two writers at once are then up to the user.
-            return
-
-    def _is_there(self, fd: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(fd), os.lstat(self.path))
-        except FileNotFoundError:
-            return False
+        fs.lock(fd, f"{self.path} is in use by another process")
 
     def _read(self) -> int:
         """Find the records; return where the last whole one ends, 0 if there is nothing yet."""
@@ -114,11 +102,8 @@ class Kept:
         self._places[key] = position, length
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, self._end)
-            view = view[written:]
-            self._end += written
+        fs.write_at(self._fd, memoryview(data), self._end)
+        self._end += len(data)
 
     def _said(self) -> str:
         return f"{self.path} keeps {len(self._places)} chunk{'s' * (len(self._places) != 1)}"
@@ -128,12 +113,6 @@ class Kept:
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        """Device and inode of the file."""
-        info = os.fstat(self._fd)
-        return info.st_dev, info.st_ino
 
     def content_of(self, tag: bytes) -> int:
         """Bytes of content that were made in the way that the tag says."""
@@ -186,7 +165,7 @@ class Kept:
         with self._mutex:
             if not self._places or (error is None and not self._stays):
                 with suppress(OSError):
-                    if self._is_there(self._fd):
+                    if fs.is_at(self._fd, self.path):
                         os.unlink(self.path)
             else:
                 note = f"{self._said()}: the same command with --resume goes on"

@@ -52,16 +52,16 @@ def open_for_packing(name: str, model: ModelFile, params: Mapping[str, Any], thr
         codec = _opened(name, None, model, params, threads)
     except UnsupportedError as error:
         raise UsageError(str(error)) from error
-    advice = codec.model.about().get("advice")
-    if advice:
-        warnings.warn(f"{model.file_name}: {advice}", stacklevel=2)
+    about = codec.model.about()
+    if about.get("advice"):
+        warnings.warn(f"{model.file_name}: {about['advice']}", stacklevel=2)
     properties = codec.properties() | {"model": 0}
     settings = properties["params"]
     chunking = {key: settings[key] for key in ("lanes", "context", "keep") if type(settings.get(key)) is int}
     if "keep" in chunking:
         chunking["overlap"] = chunking.pop("keep")
     reference = BackendRef(codec.name, codec.version, properties)
-    return OpenPredictor(codec, model, threads, reference, _row(model, codec), chunking)
+    return OpenPredictor(codec, model, threads, reference, _row(model, about), chunking)
 
 
 def open_for_reading(ref: BackendRef, header: Header, paths: Sequence[str], threads: int) -> PredictorCodec:
@@ -99,9 +99,8 @@ def _opened(
         raise BackendMissingError(f"backend {name!r} cannot use {model.file_name}: {error}") from error
 
 
-def _row(model: ModelFile, codec: PredictorCodec) -> dict[str, Any]:
-    """The model as the header names it."""
-    about = codec.model.about()
+def _row(model: ModelFile, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The model as the header names it; `about` is what it says of itself."""
     row: dict[str, Any] = {"sha256": model.sha256, "name": model.file_name[:_MOST_TEXT], "size": model.size}
     for key in ("title", "architecture", "quantisation", "source", "revision"):
         value = about.get(key) or getattr(model, key, "")

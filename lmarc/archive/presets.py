@@ -118,7 +118,8 @@ class ChunkCoder:
             self._cm.prepare(self._cm_params)
         elif self._codec is not None:
             self._codec.prepare(self._params)
-        self._manner = self._how()
+        if self._kept is not None:
+            self._manner = self._how()
 
     @property
     def tag(self) -> bytes:

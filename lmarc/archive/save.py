@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from contextlib import suppress
 from types import TracebackType
 
+from lmarc.archive import fs
 from lmarc.errors import LmarcError, TargetExistsError
 
 #: How often a working file that is not ours to use is made anew.
@@ -57,10 +57,10 @@ class SaveFile:
         for _ in range(_TRIES):
             fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             try:
-                self._lock(fd)
+                fs.lock(fd, f"{self.path} is being written by another process")
                 info = os.fstat(fd)
                 # Whoever held the lock before may have renamed the file meanwhile: what is locked is then its result.
-                if not os.path.samestat(info, os.lstat(self.partial)):
+                if not fs.is_at(fd, self.partial):
                     raise FileNotFoundError
                 if stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_uid == os.geteuid():
                     return fd
@@ -73,15 +73,6 @@ class SaveFile:
                 raise
             os.close(fd)
         raise LmarcError(f"{self.path} is being written by another process")
-
-    def _lock(self, fd: int) -> None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LmarcError(f"{self.path} is being written by another process") from None
-        except OSError:
-            # No locks here (some network file systems): two writers at once are then up to the user.
-            return
 
     @property
     def identities(self) -> list[tuple[int, int]]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmarc.backends.contract import CodecBackend, PredictorBackend, PredictorModel
 from lmarc.errors import BackendError, BackendMissingError, DamagedError, EnvironmentMismatchError, LmarcError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 #: What a canary is: a digest of so many bytes.
 CANARY_BYTES = 16
@@ -98,8 +102,7 @@ class PredictorCodec(CodecBackend):
         model = self.model
         with self._lock, _named(self.name, BackendError):
             session = model.session(model.lanes)
-            real = np.array([symbol for symbol, piece in enumerate(model.vocabulary) if piece] or [model.first])
-            symbols = np.resize(real, (model.lanes, steps_at_once)).astype(np.int32)
+            symbols = np.resize(_spelling(model), (model.lanes, steps_at_once))
             try:
                 session.advance(symbols)
                 start, steps = time.monotonic(), 0
@@ -145,14 +148,14 @@ class PredictorCodec(CodecBackend):
         from lmarc.coding.weights import weigh_here
 
         model = self.model
-        symbols = np.array([symbol for symbol, piece in enumerate(model.vocabulary) if piece] or [model.first])
+        symbols = _spelling(model)
         with self._lock:
             for lanes in sorted({1, model.lanes}):
                 session = model.session(lanes)
                 try:
                     for step in range(model.canary_steps):
                         chosen = (np.arange(lanes) * 7919 + step * 104729 + 1) % len(symbols)
-                        shown = symbols[chosen].astype(np.int32)[:, np.newaxis]
+                        shown = symbols[chosen][:, np.newaxis]
                         for scores in session.advance(shown if step else np.full_like(shown, model.first)):
                             take(weigh_here(scores[0], self._vocabulary).tobytes())
                 finally:
@@ -192,6 +195,14 @@ class PredictorCodec(CodecBackend):
         self._closed.set()
         with self._lock:
             self.model.close()
+
+
+def _spelling(model: PredictorModel) -> npt.NDArray[np.int32]:
+    """int32[]: the symbols that have bytes, in order; the first symbol where none has."""
+    import numpy as np
+
+    found = [symbol for symbol, piece in enumerate(model.vocabulary) if piece]
+    return np.array(found or [model.first], dtype=np.int32)
 
 
 def environment_of(model: PredictorModel) -> dict[str, str]:

@@ -143,11 +143,11 @@ def add_model(
 ) -> None:
     """Remember a model file: archives find it."""
     from lmarc.cli import render
-    from lmarc.models import gguf, register
+    from lmarc.models import files, gguf, register
 
     if gguf.is_gguf(file):
         gguf.read_info(file)
-    elif not file.lower().endswith(".safetensors"):
+    elif not files.is_safetensors(file):
         raise UsageError(f"{file} is neither GGUF nor safetensors")
     with _hashing() as progress:
         model = register.add(file, progress=progress)
@@ -160,10 +160,11 @@ def add_model(
 def _row(found: Candidate, progress: Progress) -> dict[str, Any]:
     """A model for JSON. Raises what reading it raises."""
     from lmarc.models import gguf
+    from lmarc.models.files import is_safetensors
     from lmarc.models.identity import sha256_of
 
     row: dict[str, Any] = {"name": "", "architecture": "", "quantisation": ""}
-    if not found.file_name.lower().endswith(".safetensors"):
+    if not is_safetensors(found.file_name):
         info = gguf.read_info(found.path)
         row = {"name": info.name, "architecture": info.architecture, "quantisation": info.quantisation}
         row |= {"context_length": info.context_length, "tokenizer": info.tokenizer, "instruct": info.is_instruct}

@@ -16,12 +16,18 @@ from lmarc.errors import UsageError
 MAX_DEPTH = 8
 MAX_ENTRIES = 50_000
 
-MODEL_SUFFIXES = (".gguf", ".safetensors")
+SAFETENSORS = ".safetensors"
+MODEL_SUFFIXES = (".gguf", SAFETENSORS)
 
 
 def is_model_name(name: str) -> bool:
     """Whether a file of that name holds a model: GGUF or safetensors, nothing that could run code."""
     return name.lower().endswith(MODEL_SUFFIXES)
+
+
+def is_safetensors(name: str) -> bool:
+    """Whether a file of that name holds weights in safetensors."""
+    return name.lower().endswith(SAFETENSORS)
 
 
 def open_regular(path: str) -> tuple[BinaryIO, os.stat_result]:

@@ -108,12 +108,18 @@ def resolve(text: str, *, progress: Progress | None = None) -> ModelFile:
     may be what the file's name says: `checked` before use. Raises BackendMissingError if there is no such model,
     UsageError if there are several or the text is no name of one, OSError if a file cannot be read.
     """
+    model = _named(text, progress)
+    return replace(model, beside=parts.beside(model.path, progress))
+
+
+def _named(text: str, progress: Progress | None) -> ModelFile:
+    """Its main file."""
     if os.path.lexists(text):
         path = parts.main_file(text) if os.path.isdir(text) else text
-        return _whole(model_file(path, progress=progress, place=GIVEN), progress)
+        return model_file(path, progress=progress, place=GIVEN)
     if text.startswith(huggingface.SCHEME):
         found = huggingface.locate(HubName.parse(text))
-        return _whole(found.as_model(found.known_sha256() or sha256_of(found.path, progress=progress)), progress)
+        return found.as_model(found.known_sha256() or sha256_of(found.path, progress=progress))
     match = _HASH.match(text)
     if match is None:
         raise BackendMissingError(
@@ -122,16 +128,11 @@ def resolve(text: str, *, progress: Progress | None = None) -> ModelFile:
     digits = match[1].lower()
     if len(digits) == 64:
         sha256 = bytes.fromhex(digits)
-        known = find(sha256, progress=progress)
-        if known is None:
+        model = find(sha256, progress=progress)
+        if model is None:
             raise missing(Wanted(sha256))
-        return _whole(known, progress)
-    return _whole(_by_prefix(digits, progress), progress)
-
-
-def _whole(model: ModelFile, progress: Progress | None) -> ModelFile:
-    """The model with what lies beside its main file."""
-    return replace(model, beside=parts.beside(model.path, progress))
+        return model
+    return _by_prefix(digits, progress)
 
 
 def _by_prefix(digits: str, progress: Progress | None) -> ModelFile:

@@ -15,9 +15,10 @@ PLACE = "Hugging Face cache"
 SCHEME = "hf://"
 _MAIN = "main"
 _PREFIX = "models--"
-#: What may stand between slashes of a name: no "..", no option of a command, nothing that a shell would act on.
-_PART = r"[A-Za-z0-9_][A-Za-z0-9._+=,-]*"
-_PATH = re.compile(rf"{_PART}(?:/{_PART})*\Z")
+#: What may stand between slashes of a name, as a pattern: no "..", no option of a command, nothing that a shell would
+#: act on.
+PART = r"[A-Za-z0-9_][A-Za-z0-9._+=,-]*"
+_PATH = re.compile(rf"{PART}(?:/{PART})*\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _MAX_REF = 256
 

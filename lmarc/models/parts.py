@@ -7,15 +7,16 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 
-from lmarc.errors import BackendMissingError, UsageError
+from lmarc.errors import UsageError
 from lmarc.models import jsonfile
+from lmarc.models.files import SAFETENSORS, is_safetensors
+from lmarc.models.huggingface import PART
 from lmarc.models.identity import Progress, sha256_of
 
-SUFFIX = ".safetensors"
 INDEX = "model.safetensors.index.json"
 #: What decides, besides the weights, how a model reads a text and what it makes of it.
 _OTHERS = ("config.json", "tokenizer.json", INDEX)
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=,-]{0,199}\Z")
+_NAME = re.compile(rf"(?=.{{1,200}}\Z){PART}\Z")
 MOST_SHARDS = 1000
 MOST_PARTS = MOST_SHARDS + len(_OTHERS)
 
@@ -30,12 +31,12 @@ def main_file(folder: str) -> str:
 
     Raises UsageError if there is none.
     """
-    single = os.path.join(folder, "model" + SUFFIX)
+    single = os.path.join(folder, "model" + SAFETENSORS)
     if os.path.isfile(single):
         return single
     names = _shards(folder)
     if not names:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX) and is_name(name))
+        names = sorted(name for name in os.listdir(folder) if name.endswith(SAFETENSORS) and is_name(name))
         if len(names) > 1:
             raise UsageError(f"{folder} has several safetensors files and no {INDEX}: name one")
     if not names:
@@ -55,7 +56,7 @@ def beside(path: str, progress: Progress | None = None) -> dict[str, bytes]:
 
     Raises OSError, UsageError.
     """
-    if not path.lower().endswith(SUFFIX):
+    if not is_safetensors(path):
         return {}
     folder, name = os.path.split(os.path.abspath(path))
     # Whatever is there is read, or refused: nothing that decides is left out.
@@ -79,13 +80,6 @@ def differing(path: str, wanted: Mapping[str, bytes]) -> str:
     return ", ".join(sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name)))
 
 
-def check(path: str, wanted: Mapping[str, bytes], progress: Progress | None = None) -> None:
-    """Raise BackendMissingError unless the files beside the main file are these."""
-    if not are_beside(path, wanted, progress):
-        folder = os.path.dirname(path)
-        raise BackendMissingError(f"the model in {folder} is another one: {differing(path, wanted)}")
-
-
 def _shards(folder: str) -> list[str]:
     """Names of the files that the index says hold weights, sorted; empty without an index. Raises UsageError."""
     path = os.path.join(folder, INDEX)
@@ -96,6 +90,6 @@ def _shards(folder: str) -> list[str]:
         names = sorted(set(table["weight_map"].values()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{path} is not an index of weights: {error}") from None
-    if len(names) > MOST_SHARDS or not all(is_name(name) and name.endswith(SUFFIX) for name in names):
+    if len(names) > MOST_SHARDS or not all(is_name(name) and name.endswith(SAFETENSORS) for name in names):
         raise UsageError(f"{path} names files that cannot be a model's")
     return names

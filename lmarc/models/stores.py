@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from lmarc.models import huggingface, ollama, register
 from lmarc.models.candidates import Candidate, candidate
-from lmarc.models.files import cache_home, from_environment, in_home, walk
-from lmarc.models.parts import SUFFIX
+from lmarc.models.files import cache_home, from_environment, in_home, is_safetensors, walk
 
 VARIABLE = "LMARC_MODEL_PATH"
 _LM_STUDIO = "LM Studio"
@@ -19,8 +18,8 @@ def candidates() -> Iterator[Candidate]:
     """All files of all stores that may be models, each once; one that has others beside it, once in each folder."""
     seen: set[tuple[str, str]] = set()
     for found in _all():
-        has_more = found.path.lower().endswith(SUFFIX)
-        key = os.path.realpath(found.path), os.path.dirname(found.path) if has_more else ""
+        folder = os.path.dirname(found.path) if is_safetensors(found.path) else ""
+        key = os.path.realpath(found.path), folder
         if key not in seen:
             seen.add(key)
             yield found

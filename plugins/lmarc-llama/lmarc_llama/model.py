@@ -6,19 +6,22 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lmarc.backends import settings
 from lmarc.backends.contract import PredictorModel, Session
+from lmarc.backends.machine import memory
 from lmarc.errors import BackendMissingError, LimitError, UnsupportedError
 from lmarc.models.gguf import read_info
 from lmarc_llama import vocabulary
 from lmarc_llama.engine import AGAIN, KV_TYPES, MOVABLE, NEVER, SHIFT, LaneSession, Shape
 from lmarc_llama.library import devices, last_error, library
 
+_NAME = "llama"
 _CONTEXT = 1024
 _LANES, _LANES_OF_SMALL = 16, 2
 #: Models with fewer weights gain no speed from more lanes or threads.
@@ -39,9 +42,8 @@ _LIMITS = {
     "threads": (0, 256),
     "offload": (0, 1 << 16),
 }
-_CHOICES = {"slide": (SHIFT, AGAIN, NEVER), "kv": tuple(KV_TYPES)}
 #: What packing may wish.
-_WISHES = frozenset({"lanes", "context", "keep", "steps", "kv", "slide", "offload"})
+_WISHES = ("context", "keep", "kv", "lanes", "offload", "slide", "steps")
 #: What llama.cpp keeps for every token of the KV cache besides keys and values, in bytes.
 _CELL_BYTES = 64
 _PROBE_SEED = 1
@@ -58,18 +60,11 @@ class LlamaModel(PredictorModel):
         self._path = path
         self._model: Any = None
         self._vocabulary: Any = None
-        self._extra, self._offload = True, 0
-        if is_archived:
-            self._offload = _shape_of(params).offload
-        else:
-            for key in params:
-                if key not in _WISHES:
-                    raise UnsupportedError(
-                        f"backend 'llama' has no setting {key!r:.20}: there are {', '.join(sorted(_WISHES))}"
-                    )
-            if "offload" in params:
-                _check(params, "offload")
-                self._offload = int(params["offload"])
+        archived = _shape_of(params) if is_archived else None
+        if archived is None:
+            settings.refuse_unknown(_NAME, params, _WISHES)
+        self._extra = True
+        self._offload = _number(params, "offload", 0)
         if self._offload and not (llama.llama_supports_gpu_offload() and devices()):
             raise BackendMissingError("backend 'llama' finds no GPU that its llama.cpp can offload to")
         self._load(params.get("extra", 1) == 1)
@@ -84,10 +79,7 @@ class LlamaModel(PredictorModel):
         self.first = vocabulary.first_token(self._vocabulary)
         self._is_recurrent = bool(llama.llama_model_is_recurrent(self._model))
         try:
-            if is_archived:
-                self._shape = self._affordable(_shape_of(params))
-            else:
-                self._shape = self._agreeing(self._choose(params))
+            self._shape = self._agreeing(self._choose(params)) if archived is None else self._affordable(archived)
         except BaseException:
             self.close()
             raise
@@ -121,14 +113,12 @@ class LlamaModel(PredictorModel):
     def _choose(self, params: Mapping[str, Any]) -> Shape:
         """How to run the lanes, as far as model and memory decide. Raises UnsupportedError for wishes out of bounds."""
         llama = library()
-        for key in _LIMITS.keys() & params.keys():
-            _check(params, key)
-        context = min(int(params.get("context", _CONTEXT)), max(llama.llama_model_n_ctx_train(self._model), 64))
+        context = min(_number(params, "context", _CONTEXT), max(llama.llama_model_n_ctx_train(self._model), 64))
         context -= context % 64
-        fit = _memory() // _KV_SHARE // max(self._kv_bytes() * context, 1)
+        fit = memory() // _KV_SHARE // max(self._kv_bytes() * context, 1)
         usual = _LANES if llama.llama_model_n_params(self._model) >= _SMALL else _LANES_OF_SMALL
-        lanes = max(min(int(params.get("lanes", usual)), fit), 1)
-        steps = int(params.get("steps", _STEPS))
+        lanes = max(min(_number(params, "lanes", usual), fit), 1)
+        steps = _number(params, "steps", _STEPS)
         is_mixed = self._is_recurrent or llama.llama_model_is_hybrid(self._model)
         if is_mixed and not read_info(self._path).architecture.startswith("rwkv"):
             # What several steps give may differ in the last bits, and first after many of them.
@@ -140,9 +130,9 @@ class LlamaModel(PredictorModel):
             rows=1,
             steps=steps,
             context=context,
-            keep=int(params.get("keep", context // 2)),
-            slide=NEVER if self._is_recurrent else _one_of(params, "slide", SHIFT),
-            kv=_one_of(params, "kv", MOVABLE),
+            keep=_number(params, "keep", context // 2),
+            slide=NEVER if self._is_recurrent else settings.choice(_NAME, params, "slide", (SHIFT, AGAIN), SHIFT),
+            kv=settings.choice(_NAME, params, "kv", KV_TYPES, MOVABLE),
             flash=1,
             extra=1,
             threads=0,
@@ -154,7 +144,7 @@ class LlamaModel(PredictorModel):
         """The shape. Raises LimitError if this machine has not the memory that it takes."""
         lanes = max(shape.lanes, shape.rows)
         kv = lanes * shape.context * (self._kv_bytes() + _CELL_BYTES)
-        if max(kv, lanes * shape.steps * len(self.vocabulary) * 4) > _memory() // 2:
+        if max(kv, lanes * shape.steps * len(self.vocabulary) * 4) > memory() // 2:
             raise LimitError(f"{lanes} lanes of {shape.context} tokens take more memory than there is")
         return shape
 
@@ -252,33 +242,15 @@ class LlamaModel(PredictorModel):
             self._model = None
 
 
-def _memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _shape_of(settings: Mapping[str, Any]) -> Shape:
+def _shape_of(params: Mapping[str, Any]) -> Shape:
     """The shape that an archive's settings ask for. Raises UnsupportedError for those that mean nothing."""
-    for key in _LIMITS:
-        _check(settings, key)
-    for key in _CHOICES:
-        _one_of(settings, key)
-    return _possible(Shape(**{field.name: settings[field.name] for field in fields(Shape)}))
+    numbers = {key: _number(params, key) for key in _LIMITS}
+    slide = settings.choice(_NAME, params, "slide", (SHIFT, AGAIN, NEVER))
+    return _possible(Shape(slide=slide, kv=settings.choice(_NAME, params, "kv", KV_TYPES), **numbers))
 
 
-def _one_of(settings: Mapping[str, Any], key: str, usual: str | None = None) -> str:
-    """A choice among the settings. Raises UnsupportedError if it is none."""
-    value = settings.get(key, usual)
-    if value not in _CHOICES[key] or (usual is not None and value == NEVER):
-        raise UnsupportedError(f"backend 'llama' knows no {key} {value!r:.20}")
-    return str(value)
-
-
-def _check(settings: Mapping[str, Any], key: str) -> None:
-    """Raise UnsupportedError if a number of the settings is out of its bounds."""
-    value, (least, most) = settings.get(key), _LIMITS[key]
-    if type(value) is not int or not least <= value <= most:
-        raise UnsupportedError(f"backend 'llama' knows no {key} {value!r:.20}")
+def _number(params: Mapping[str, Any], key: str, usual: int | None = None) -> int:
+    return settings.number(_NAME, params, key, _LIMITS[key], usual)
 
 
 def _possible(shape: Shape) -> Shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,20 +9,11 @@ import pytest
 from lmarc_llama.model import LlamaModel
 
 from fixtures import random_models
+from tests import predicting
 from tests.cli import program
 
 TRAINED = Path(random_models.__file__).parent / "model" / "lmarc-tiny.gguf"
 RANDOM = ("spm", "rwkv7", "mamba", "ugm", "wpm")
-_UNSET = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "LLAMA_CACHE", "LMARC_MODEL_PATH", "SOURCE_DATE_EPOCH")
-#: The program, but what the model can code it codes, also where cm is better at it, and in more lanes.
-_ALWAYS = """
-from lmarc.archive.presets import ChunkCoder
-from lmarc.backends import predicted
-predicted._LEAST_SYMBOLS = 300
-ChunkCoder._model = lambda coder, cm, data: ("store", data)
-from lmarc.cli.main import main
-main()
-"""
 
 Paths = dict[str, Path]
 OpenModel = Callable[[str], LlamaModel]
@@ -48,16 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def _at_home(home: Path) -> Iterator[None]:
     """No model is found but those that a test gives."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in _UNSET:
-            patch.delenv(name, raising=False)
-        patch.setenv("HOME", str(home))
-        for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "HF_HOME", "OLLAMA_MODELS"):
-            patch.setenv(name, str(home / name.lower()))
-        # An abort is a failure, and needs no debugger.
-        patch.setenv("GGML_NO_BACKTRACE", "1")
-        # Threads that wait spin otherwise, and take processors from those that have something to do.
-        patch.setenv("OMP_WAIT_POLICY", "passive")
+    with predicting.at_home(home):
         yield
 
 
@@ -79,8 +60,4 @@ def opened(models: Paths) -> Iterator[OpenModel]:
 @pytest.fixture
 def run_always() -> Run:
     """Runs the program so that the model codes whatever it makes smaller than it is."""
-
-    def run(*args: str | bytes | Path, **options: object) -> program.Result:
-        return program.run(*args, command=(sys.executable, "-c", _ALWAYS), **options)  # type: ignore[arg-type]
-
-    return run
+    return predicting.run_always

@@ -16,7 +16,7 @@ from lmarc.archive import predictors
 from lmarc.backends import predicted, registry
 from lmarc.models.identity import ModelFile, model_file
 from tests.cli import program
-from tests.hostile import HOSTILE, PROSE
+from tests.hostile import HOSTILE, PROSE, write_tree
 
 Paths = dict[str, Path]
 Run = Callable[..., program.Result]
@@ -25,11 +25,7 @@ Run = Callable[..., program.Result]
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all of them; not to be changed."""
-    folder = tmp_path_factory.mktemp("hostile") / "tree"
-    folder.mkdir()
-    for name, data in HOSTILE.items():
-        (folder / name).write_bytes(data)
-    return folder
+    return write_tree(tmp_path_factory.mktemp("hostile") / "tree")
 
 
 def assert_unpacked(folder: Path) -> None:

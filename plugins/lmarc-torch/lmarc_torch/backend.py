@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from lmarc.backends.contract import PredictorBackend, PredictorModel, Promise, hookimpl
-from lmarc.errors import UnsupportedError
-from lmarc.models.parts import SUFFIX
+from lmarc.backends.settings import choice, refuse_incomplete, refuse_unknown
+from lmarc.models.files import SAFETENSORS, is_safetensors
 
 _LEARNER = "learner.json"
 _ONLINE_GROUP = 1 << 24
@@ -26,7 +26,7 @@ class Torch(PredictorBackend):
     name = "torch"
     version = 1
     promise = Promise.PORTABLE
-    suffixes: ClassVar[tuple[str, ...]] = (".safetensors",)
+    suffixes: ClassVar[tuple[str, ...]] = (SAFETENSORS,)
 
     def missing(self) -> str | None:
         """Whether torch is there."""
@@ -43,36 +43,30 @@ class Torch(PredictorBackend):
 
     def open(self, path: str, params: Mapping[str, Any], threads: int) -> PredictorModel:
         """Open a safetensors file's folder to pack with. Raises ValueError, UnsupportedError."""
-        wishes = _WISHES[_mode(params)]
-        for key in params:
-            if key not in wishes:
-                raise UnsupportedError(f"backend 'torch' has no setting {key!r:.20}: there are {', '.join(wishes)}")
+        refuse_unknown(self.name, params, _WISHES[_mode(params)])
         return _model(path, params, threads, is_archived=False)
 
     def reopen(self, path: str, settings: Mapping[str, Any], threads: int) -> PredictorModel:
         """Open a safetensors file's folder as an archive says. Raises ValueError, UnsupportedError, LimitError."""
-        if "mode" not in settings:
-            raise UnsupportedError("backend 'torch': the archive's settings are not whole")
+        refuse_incomplete(self.name, settings, ("mode",))
         return _model(path, settings, threads, is_archived=True)
 
 
 def _mode(params: Mapping[str, Any]) -> str:
-    mode = params.get("mode", "exact")
-    if type(mode) is not str or mode not in _WISHES:
-        raise UnsupportedError(f"backend 'torch' knows no mode {mode!r:.20}: {', '.join(_WISHES)}")
-    return str(mode)
+    return choice(Torch.name, params, "mode", _WISHES, "exact")
 
 
 def _model(path: str, params: Mapping[str, Any], threads: int, *, is_archived: bool) -> PredictorModel:
-    if _mode(params) != "online" and not path.lower().endswith(SUFFIX):
+    mode = _mode(params)
+    if mode != "online" and not is_safetensors(path):
         raise ValueError("it is no safetensors file")
     # Threads that wait by spinning make a busy machine hundreds of times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if _mode(params) == "online":
+    if mode == "online":
         from lmarc_torch.online import OnlineModel
 
         return OnlineModel(path, params, threads, is_archived=is_archived)
-    if _mode(params) == "float":
+    if mode == "float":
         from lmarc_torch.floating import FloatModel
 
         return FloatModel(path, params, threads, is_archived=is_archived)

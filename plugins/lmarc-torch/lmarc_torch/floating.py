@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
-from lmarc.backends.contract import PredictorModel, Promise, Session
-from lmarc.errors import BackendMissingError, LimitError, UnsupportedError
+from lmarc.backends import settings
+from lmarc.backends.contract import Promise, Session
+from lmarc.errors import BackendMissingError, LimitError
 from lmarc.models.parts import weights_of
-from lmarc_torch import folder as folders
-from lmarc_torch.tokens import Tokens
+from lmarc_torch.textmodel import NAME, Ints32, Scores, TextModel, newest
 
 MODE = "float"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_CONTEXT = 512
 _LANES = 16
-_LIMITS = {"lanes": (1, 256), "context": (16, 1 << 16), "keep": (0, 1 << 16), "threads": (1, 256)}
+_BOUNDS = {"lanes": (1, 256), "context": (16, 1 << 16), "keep": (0, 1 << 16), "threads": (1, 256)}
 _CHOICES = {"dtype": tuple(_DTYPES), "device": ("cpu", "cuda")}
 #: Where models have what they remember, by the names that versions of transformers give it.
 _STATES = ("cache", "past_key_values", "cache_params", "state")
 
-Ints32 = npt.NDArray[np.int32]
-Scores = npt.NDArray[np.float32]
 
-
-class FloatModel(PredictorModel):
+class FloatModel(TextModel):
     """A model as transformers runs it. Its scores depend on machine, library, threads and lanes, so all are settled.
 
     Raises ValueError for a folder that transformers cannot load, BackendMissingError where it or a device is missing.
@@ -41,51 +35,33 @@ class FloatModel(PredictorModel):
     promise = Promise.MATCHING
 
     def __init__(self, path: str, params: Mapping[str, Any], threads: int, *, is_archived: bool = False) -> None:
-        self._folder = os.path.dirname(path)
-        self._config = folders.config_of(self._folder)
-        if is_archived and not {*_LIMITS, *_CHOICES} <= params.keys():
-            raise UnsupportedError("backend 'torch': the archive's settings are not whole")
-        longest = folders.longest_context(self._config)
-        context = _number(params, "context", min(_CONTEXT, longest))
-        keep = _number(params, "keep", context // 2)
-        self._threads = _number(params, "threads", min(max(threads, 1), 256))
-        dtype, device = _choice(params, "dtype", "float32"), _choice(params, "device", "cpu")
-        if keep >= context or (not is_archived and context > longest):
-            raise UnsupportedError(f"backend 'torch' cannot look back on {context} tokens and keep {keep}")
+        super().__init__(path, params, _BOUNDS, {*_BOUNDS, *_CHOICES}, is_archived=is_archived)
+        threads = min(max(threads, 1), _BOUNDS["threads"][1])
+        self._threads = settings.number(NAME, params, "threads", _BOUNDS["threads"], threads)
+        dtype = settings.choice(NAME, params, "dtype", _CHOICES["dtype"], "float32")
+        device = settings.choice(NAME, params, "device", _CHOICES["device"], "cpu")
         if device == "cuda" and not torch.cuda.is_available():
             raise BackendMissingError("backend 'torch' finds no CUDA device here")
         self._device = torch.device(device)
-        self._tokens = Tokens(self._folder)
-        self._model = _loaded(path, _DTYPES[dtype]).to(self._device)
-        self.vocabulary = self._tokens.pieces(self._model.get_output_embeddings().weight.shape[0])
-        self.first = self._first()
-        self.lanes = _number(params, "lanes", _LANES)
+        self._model = _loaded(path, self.config, _DTYPES[dtype]).to(self._device)
+        self._take_vocabulary(self._model.get_output_embeddings().weight.shape[0])
+        self.lanes = settings.number(NAME, params, "lanes", _BOUNDS["lanes"], _LANES)
         if self.lanes * len(self.vocabulary) * 4 > 1 << 30:
             raise LimitError(f"{self.lanes} lanes take more memory than there is")
-        self._context, self._keep = context, keep
         self.settings = {
             "mode": MODE,
             "lanes": self.lanes,
-            "context": context,
-            "keep": keep,
+            "context": self.context,
+            "keep": self.keep,
             "threads": self._threads,
             "dtype": dtype,
             "device": device,
         }
 
-    def _first(self) -> int:
-        names = (self._config.get("bos_token_id"), self._config.get("eos_token_id"), "<|endoftext|>", "<s>")
-        found = self._tokens.number_of(*names)
-        return found if found is not None and found < len(self.vocabulary) else 0
-
-    def tokenize(self, text: bytes) -> Ints32:
-        """Symbols of valid UTF-8."""
-        return self._tokens.tokenize(text)
-
     def session(self, lanes: int) -> Session:
         """A session; all lanes are computed, however many are used."""
         torch.set_num_threads(self._threads)
-        return FloatSession(self._model, self._device, self.lanes, lanes, self._context, self._keep, self.first)
+        return FloatSession(self, self._model, self._device, lanes)
 
     def environment(self) -> Mapping[str, str]:
         """Versions, instructions and device."""
@@ -103,18 +79,12 @@ class FloatModel(PredictorModel):
 
     def about(self) -> Mapping[str, Any]:
         """What the folder says of itself."""
-        with open(os.path.join(self._folder, "tokenizer.json"), "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-        return {
-            "title": str(self._config.get("_name_or_path") or ""),
-            "architecture": type(self._model).__name__,
-            "quantisation": str(self.settings["dtype"]),
-            "tokenizer": {"kind": self._tokens.kind, "sha256": digest},
-        }
+        dtype = str(self.settings["dtype"])
+        return {**super().about(), "architecture": type(self._model).__name__, "quantisation": dtype}
 
 
-def _loaded(path: str, dtype: torch.dtype) -> Any:
-    """The model of a main file. Raises ValueError if transformers cannot load it."""
+def _loaded(path: str, table: dict[str, Any], dtype: torch.dtype) -> Any:
+    """The model of a main file and its config. Raises ValueError if transformers cannot load it."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         from transformers import CONFIG_MAPPING, AutoModelForCausalLM
@@ -125,7 +95,6 @@ def _loaded(path: str, dtype: torch.dtype) -> Any:
         tensors: dict[str, torch.Tensor] = {}
         for name in weights_of(path):
             tensors |= load_file(os.path.join(os.path.dirname(path), name))
-        table = folders.config_of(os.path.dirname(path))
         config = CONFIG_MAPPING[str(table.get("model_type"))].from_dict(table)
         with torch.device("meta"):
             kind: Any = type(AutoModelForCausalLM.from_config(config, trust_remote_code=False))
@@ -147,26 +116,21 @@ class FloatSession(Session):
     A recurrent model's never is.
     """
 
-    def __init__(
-        self, model: Any, device: torch.device, lanes: int, used: int, context: int, keep: int, first: int
-    ) -> None:
-        self._model, self._device, self._used = model, device, used
-        self._context, self._keep, self._first = context, keep, first
+    def __init__(self, settled: FloatModel, model: Any, device: torch.device, used: int) -> None:
+        self._settled, self._model, self._device, self._used = settled, model, device, used
         # What a recurrent model remembers does not grow: it never forgets all at once.
         self._slides = not getattr(model, "_is_stateful", False)
-        self._seen = torch.zeros(lanes, context, dtype=torch.int64)
+        self._seen = torch.zeros(settled.lanes, settled.context, dtype=torch.int64)
         self._filled = 0
         self._state: dict[str, Any] = {}
 
     @torch.inference_mode()
     def advance(self, symbols: Ints32) -> Scores:
         """The next symbol of all lanes, int32[lanes, 1]; returns float32[lanes, 1, vocabulary]."""
-        if self._slides and self._filled == self._context:
-            newest = self._seen[:, self._context - self._keep :].clone()
-            newest[:, :1] = self._first
+        if self._slides and self._filled == self._settled.context:
             self._filled, self._state = 0, {}
-            if self._keep:
-                self._take(newest)
+            if self._settled.keep:
+                self._take(newest(self._seen, self._settled.keep, self._settled.first))
         given = torch.zeros(len(self._seen), 1, dtype=torch.int64)
         given[: self._used] = torch.from_numpy(symbols.astype(np.int64))
         scores: Scores = self._take(given)[: self._used, -1:].float().cpu().numpy()
@@ -182,20 +146,3 @@ class FloatSession(Session):
         self._state = {} if key is None else {key: out[key]}
         logits: torch.Tensor = out["logits"]
         return logits
-
-
-def _number(params: Mapping[str, Any], key: str, usual: int) -> int:
-    """A number of the settings. Raises UnsupportedError if it is out of its bounds."""
-    value = params.get(key, usual)
-    least, most = _LIMITS[key]
-    if type(value) is not int or not least <= value <= most:
-        raise UnsupportedError(f"backend 'torch' knows no {key} {value!r:.20}")
-    return value
-
-
-def _choice(params: Mapping[str, Any], key: str, usual: str) -> str:
-    """A word of the settings. Raises UnsupportedError if it is not one of those there are."""
-    value = params.get(key, usual)
-    if value not in _CHOICES[key]:
-        raise UnsupportedError(f"backend 'torch' knows no {key} {value!r:.20}: {', '.join(_CHOICES[key])}")
-    return str(value)

@@ -157,22 +157,56 @@ def _joined(*tensors: Tensor | None) -> Tensor | None:
     return torch.cat(given) if given else None
 
 
+def _norm(weights: Weights, name: str, epsilon: float) -> Norm:
+    """A layer norm."""
+    return Norm(weights[f"{name}.weight"], weights.get(f"{name}.bias"), epsilon, True)
+
+
+def _linear(weights: Weights, name: str) -> Linear:
+    return Linear(weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+
+def _network(
+    shape: Shape,
+    weights: Weights,
+    layers: list[Layer],
+    norm: Norm,
+    *,
+    embedding: str,
+    head: str,
+    rotations: tuple[Tensor, Tensor] | None = None,
+    positions: Embedding | None = None,
+) -> Network:
+    """The network of these parts. Without a head, the embedding of symbols is one."""
+    embedded, headed = weights[embedding], weights.get(head)
+    cosines, sines = (torch.zeros(0), torch.zeros(0)) if rotations is None else rotations
+    return Network(
+        shape=shape,
+        embedding=Embedding(embedded),
+        positions=positions,
+        layers=layers,
+        norm=norm,
+        head=Linear(embedded if headed is None else headed),
+        cosines=cosines,
+        sines=sines,
+    )
+
+
 def _llama(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
     width = _number(config, "hidden_size", most=_LIMITS["width"])
     heads = _number(config, "num_attention_heads", most=_LIMITS["heads"])
     head_width = _number(config, "head_dim", most=MOST_COLUMNS, usual=_head_width(width, heads))
     shape = Shape(
-        width=width,
         heads=heads,
         kv_heads=_number(config, "num_key_value_heads", most=heads, usual=heads),
         head_width=head_width,
         activation=_activation(config, "hidden_act", usual="silu"),
-        epsilon=_epsilon(config, "rms_norm_eps", usual=1e-6),
         rotated=head_width,
     )
+    epsilon = _epsilon(config, "rms_norm_eps", usual=1e-6)
 
     def norm(name: str) -> Norm:
-        return Norm(weights[name], None, shape.epsilon, False)
+        return Norm(weights[name], None, epsilon, False)
 
     layers = []
     for number in range(_number(config, "num_hidden_layers", most=_LIMITS["layers"])):
@@ -198,18 +232,14 @@ def _llama(config: Mapping[str, Any], weights: Weights, context: int) -> Network
                 key_norm=norm(attention + "k_norm.weight") if has_norms else None,
             )
         )
-    embedding = weights["model.embed_tokens.weight"]
-    head = weights.get("lm_head.weight")
-    cosines, sines = _rotations(_base(config), head_width, context)
-    return Network(
-        shape=shape,
-        embedding=Embedding(embedding),
-        positions=None,
-        layers=layers,
-        norm=norm("model.norm.weight"),
-        head=Linear(embedding if head is None else head),
-        cosines=cosines,
-        sines=sines,
+    return _network(
+        shape,
+        weights,
+        layers,
+        norm("model.norm.weight"),
+        embedding="model.embed_tokens.weight",
+        head="lm_head.weight",
+        rotations=_rotations(_base(config), shape.rotated, context),
     )
 
 
@@ -218,17 +248,13 @@ def _gpt2(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
     width = _number(config, "n_embd", "hidden_size", most=_LIMITS["width"])
     heads = _number(config, "n_head", "num_attention_heads", most=_LIMITS["heads"])
     shape = Shape(
-        width=width,
         heads=heads,
         kv_heads=heads,
         head_width=_head_width(width, heads),
         activation=_activation(config, "activation_function", usual="gelu_new"),
-        epsilon=_epsilon(config, "layer_norm_epsilon", usual=1e-5),
         rotated=0,
     )
-
-    def norm(name: str) -> Norm:
-        return Norm(weights[f"{name}.weight"], weights.get(f"{name}.bias"), shape.epsilon, True)
+    epsilon = _epsilon(config, "layer_norm_epsilon", usual=1e-5)
 
     def linear(name: str) -> Linear:
         # GPT-2 has its matrices the other way round.
@@ -236,10 +262,10 @@ def _gpt2(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
 
     layers = [
         Layer(
-            attention_norm=norm(f"{part}.ln_1"),
+            attention_norm=_norm(weights, f"{part}.ln_1", epsilon),
             qkv=linear(f"{part}.attn.c_attn"),
             attention_out=linear(f"{part}.attn.c_proj"),
-            mlp_norm=norm(f"{part}.ln_2"),
+            mlp_norm=_norm(weights, f"{part}.ln_2", epsilon),
             mlp_in=linear(f"{part}.mlp.c_fc"),
             mlp_out=linear(f"{part}.mlp.c_proj"),
             is_gated=False,
@@ -247,17 +273,14 @@ def _gpt2(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
         for number in range(_number(config, "n_layer", "num_hidden_layers", most=_LIMITS["layers"]))
         for part in [f"{start}h.{number}"]
     ]
-    embedding = weights[start + "wte.weight"]
-    head = weights.get("lm_head.weight")
-    return Network(
-        shape=shape,
-        embedding=Embedding(embedding),
+    return _network(
+        shape,
+        weights,
+        layers,
+        _norm(weights, start + "ln_f", epsilon),
+        embedding=start + "wte.weight",
+        head="lm_head.weight",
         positions=Embedding(weights[start + "wpe.weight"][:context]),
-        layers=layers,
-        norm=norm(start + "ln_f"),
-        head=Linear(embedding if head is None else head),
-        cosines=torch.zeros(0),
-        sines=torch.zeros(0),
     )
 
 
@@ -269,21 +292,14 @@ def _neox(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
     if type(part_rotated) not in (int, float) or not 0 < part_rotated <= 1:
         raise ValueError(f"config.json: rotary_pct is {part_rotated!r:.40}")
     shape = Shape(
-        width=width,
         heads=heads,
         kv_heads=heads,
         head_width=head_width,
         activation=_activation(config, "hidden_act", usual="gelu"),
-        epsilon=_epsilon(config, "layer_norm_eps", usual=1e-5),
         rotated=int(head_width * part_rotated),
         is_parallel=config.get("use_parallel_residual", True) is True,
     )
-
-    def norm(name: str) -> Norm:
-        return Norm(weights[f"{name}.weight"], weights.get(f"{name}.bias"), shape.epsilon, True)
-
-    def linear(name: str) -> Linear:
-        return Linear(weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+    epsilon = _epsilon(config, "layer_norm_eps", usual=1e-5)
 
     def by_kind(tensor: Tensor) -> Tensor:
         # Query, key and value of a head stand beside each other; here those of all heads do.
@@ -296,28 +312,24 @@ def _neox(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
         bias = weights.get(f"{part}.attention.query_key_value.bias")
         layers.append(
             Layer(
-                attention_norm=norm(f"{part}.input_layernorm"),
+                attention_norm=_norm(weights, f"{part}.input_layernorm", epsilon),
                 qkv=Linear(
                     by_kind(weights[f"{part}.attention.query_key_value.weight"]),
                     None if bias is None else by_kind(bias),
                 ),
-                attention_out=linear(f"{part}.attention.dense"),
-                mlp_norm=norm(f"{part}.post_attention_layernorm"),
-                mlp_in=linear(f"{part}.mlp.dense_h_to_4h"),
-                mlp_out=linear(f"{part}.mlp.dense_4h_to_h"),
+                attention_out=_linear(weights, f"{part}.attention.dense"),
+                mlp_norm=_norm(weights, f"{part}.post_attention_layernorm", epsilon),
+                mlp_in=_linear(weights, f"{part}.mlp.dense_h_to_4h"),
+                mlp_out=_linear(weights, f"{part}.mlp.dense_4h_to_h"),
                 is_gated=False,
             )
         )
-    embedding = weights["gpt_neox.embed_in.weight"]
-    head = weights.get("embed_out.weight")
-    cosines, sines = _rotations(_base(config), shape.rotated, context)
-    return Network(
-        shape=shape,
-        embedding=Embedding(embedding),
-        positions=None,
-        layers=layers,
-        norm=norm("gpt_neox.final_layer_norm"),
-        head=Linear(embedding if head is None else head),
-        cosines=cosines,
-        sines=sines,
+    return _network(
+        shape,
+        weights,
+        layers,
+        _norm(weights, "gpt_neox.final_layer_norm", epsilon),
+        embedding="gpt_neox.embed_in.weight",
+        head="embed_out.weight",
+        rotations=_rotations(_base(config), shape.rotated, context),
     )

@@ -21,10 +21,9 @@ LEAST = 2.0**-100
 MOST_COLUMNS = MOST_TERMS // (LIMIT * LIMIT)
 
 
-def blocks(columns: int, whole: int = 1) -> int:
-    """How many equal blocks, of a multiple of `whole` columns, a sum over so many columns is cut into."""
-    parts = columns // whole
-    return next(count for count in range(1, parts + 1) if parts % count == 0 and columns // count <= MOST_COLUMNS)
+def blocks(columns: int) -> int:
+    """How many equal blocks a sum over so many columns is cut into."""
+    return next(count for count in range(1, columns + 1) if columns % count == 0 and columns // count <= MOST_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,10 @@ class Quantised:
 
     values: Tensor
     units: Tensor
+
+    def numbers(self) -> Tensor:
+        """float32[..., columns]: what they stand for."""
+        return (self.values * self.units).flatten(-2)
 
 
 def quantise(rows: Tensor, count: int) -> Quantised:
@@ -99,7 +102,7 @@ class Embedding:
 
     def __call__(self, symbols: Tensor) -> Tensor:
         """float32[..., width]"""
-        return (self._values[symbols].float() * self._units[symbols]).flatten(-2)
+        return Quantised(self._values[symbols].float(), self._units[symbols]).numbers()
 
     def move(self, device: torch.device) -> None:
         """Go on with another device."""

@@ -31,15 +31,13 @@ _NOTHING = -1e30
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is like. `rotated`: how many numbers of a head turn with the position, 0 where positions are
-    learned; `neighbours`: whether they turn in pairs of neighbours, and not the first half with the second."""
+    """What a network is like. `rotated`: how many numbers of a head turn with the position, the first half of them with
+    the second; 0 where positions are learned."""
 
-    width: int
     heads: int
     kv_heads: int
     head_width: int
     activation: Activation
-    epsilon: float
     rotated: int
     is_parallel: bool = False
 
@@ -185,14 +183,16 @@ class Network:
             .split((shape.heads, shape.kv_heads, shape.kv_heads), dim=2)
         )
         if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = _plain(layer.query_norm(query, 1)), _plain(layer.key_norm(key, 1))
+            query, key = layer.query_norm(query, 1).numbers(), layer.key_norm(key, 1).numbers()
         query, key = self._turn(query, cache.filled), self._turn(key, cache.filled)
         keys, key_units, values, value_units = cache.add(number, quantise(key, 1), quantise(value, 1))
         queries = quantise(query, 1)
         # [lanes, heads of keys, heads of queries for each and steps, ...]
         group = shape.heads // shape.kv_heads
-        rows = queries.values[..., 0, :].unflatten(2, (shape.kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)
-        units = queries.units[..., 0, :].unflatten(2, (shape.kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        rows, units = (
+            each[..., 0, :].unflatten(2, (shape.kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+            for each in (queries.values, queries.units)
+        )
         scores = torch.matmul(rows, keys.transpose(2, 3))
         scores *= units * self._scale
         scores *= key_units
@@ -233,10 +233,6 @@ class Network:
             (self.shape.rotated // 2, self.shape.rotated // 2, heads.shape[-1] - self.shape.rotated), dim=-1
         )
         return torch.cat((left * cosines - right * sines, left * sines + right * cosines, rest), -1)
-
-
-def _plain(rows: Quantised) -> Tensor:
-    return (rows.values * rows.units).flatten(-2)
 
 
 class Cache:

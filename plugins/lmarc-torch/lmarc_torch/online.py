@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmarc.backends import settings
 from lmarc.backends.contract import PredictorModel, Promise, Session
-from lmarc.errors import UnsupportedError
 from lmarc_torch.folder import read_json
+from lmarc_torch.textmodel import NAME, Ints32, Scores
 
 MODE = "online"
 BYTES = 256
 #: What every lane begins with: no byte.
 FIRST = BYTES
-_LIMITS = {
+_BOUNDS = {
     "lanes": (1, 32),
     "width": (8, 1024),
     "layers": (1, 4),
@@ -34,8 +34,6 @@ _LIMITS = {
     "threads": (1, 256),
 }
 
-Ints32 = npt.NDArray[np.int32]
-Scores = npt.NDArray[np.float32]
 #: What each layer remembers: float32[lanes, width] twice.
 States = list[tuple[Tensor, Tensor]]
 
@@ -87,13 +85,10 @@ class OnlineModel(PredictorModel):
         usual = read_json(path)
         if type(usual) is not dict or usual.get("kind") != "lmarc online learner":
             raise ValueError("it is no description of a learner")
-        if is_archived and not _LIMITS.keys() <= params.keys():
-            raise UnsupportedError("backend 'torch': the archive's settings are not whole")
-        numbers = {key: params.get(key, usual.get(key, 1)) for key in _LIMITS}
-        for key, (least, most) in _LIMITS.items():
-            if type(numbers[key]) is not int or not least <= numbers[key] <= most:
-                raise UnsupportedError(f"backend 'torch' knows no {key} {numbers[key]!r:.20}")
-        self._numbers: dict[str, int] = numbers
+        if is_archived:
+            settings.refuse_incomplete(NAME, params, _BOUNDS)
+        wished = {**dict.fromkeys(_BOUNDS, 1), **usual, **params}
+        self._numbers = numbers = {key: settings.number(NAME, wished, key, _BOUNDS[key]) for key in _BOUNDS}
         self.vocabulary = [bytes((byte,)) for byte in range(BYTES)] + [None]
         self.first = FIRST
         self.lanes, self.steps = numbers["lanes"], 1

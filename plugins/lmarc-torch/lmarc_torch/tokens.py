@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,8 @@ class Tokens:
 
         path = os.path.join(folder, "tokenizer.json")
         table = read_json(path)
+        with open(path, "rb") as file:
+            self.sha256 = hashlib.file_digest(file, "sha256").digest()
         with _panics():
             self._tokenizer = Tokenizer.from_file(path)
         # What looks like a control token is text, and what the tokenizer would add or cut off is not.

@@ -13,7 +13,7 @@ import lmarc
 from lmarc.backends import registry
 from lmarc.backends.predicted import PredictorCodec
 from tests.cli import program
-from tests.hostile import HOSTILE, PROSE
+from tests.hostile import HOSTILE, PROSE, write_tree
 
 Paths = dict[str, Path]
 Run = Callable[..., program.Result]
@@ -22,11 +22,7 @@ Run = Callable[..., program.Result]
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all hostile contents; not to be changed."""
-    folder = tmp_path_factory.mktemp("hostile") / "tree"
-    folder.mkdir()
-    for name, data in HOSTILE.items():
-        (folder / name).write_bytes(data)
-    return folder
+    return write_tree(tmp_path_factory.mktemp("hostile") / "tree")
 
 
 @pytest.fixture(scope="module")
