@@ -26,17 +26,17 @@ wide = cast(Callable[[Any], int], int if vars(config)["DISABLE_JIT"] else np.int
 _OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
 
 
-def kernel(function: F) -> F:
-    """Compile `function` on its first call, without the GIL. A kernel may not allocate.
+def kernel(function: F, **options: Any) -> F:
+    """Compile `function` on its first call, without the GIL. A kernel may not allocate. `options` are more of numba's.
 
     Its machine code becomes part of the kernels that call it. With `NUMBA_DISABLE_JIT=1` the function itself comes
     back: that is the reference meaning.
     """
-    compiled: F = numba.njit(**_OPTIONS)(function)
+    compiled: F = numba.njit(**_OPTIONS, **options)(function)
     return compiled
 
 
-def entry(function: F) -> F:
+def entry(function: F, **options: Any) -> F:
     """A kernel whose machine code is kept on disk, with that of all kernels it calls.
 
     Numba compiles it again when its own file or what it closes over has changed. So one that takes anything from
@@ -44,9 +44,9 @@ def entry(function: F) -> F:
     new ones.) Where no directory for machine code can be written, every process compiles anew.
     """
     try:
-        compiled: F = numba.njit(cache=True, **_OPTIONS)(function)
+        compiled: F = numba.njit(cache=True, **_OPTIONS, **options)(function)
     except RuntimeError:  # numba: "no locator available"
-        compiled = numba.njit(**_OPTIONS)(function)
+        compiled = numba.njit(**_OPTIONS, **options)(function)
     return compiled
 
 

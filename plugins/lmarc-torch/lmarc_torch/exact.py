@@ -69,7 +69,7 @@ class ExactModel(TextModel):
         """Raise ValueError for a network whose parts do not fit each other."""
         try:
             self.session(1).advance(np.full((1, 2), self.first, dtype=np.int32))
-        except (RuntimeError, IndexError) as error:
+        except (RuntimeError, IndexError, ValueError) as error:
             raise ValueError(f"its parts do not fit each other: {error}") from error
 
     def _usual_lanes(self, lane: int) -> int:

@@ -14,7 +14,8 @@ from lmarc.models import jsonfile
 from lmarc.models.parts import weights_of
 from lmarc_torch import tables
 from lmarc_torch.linear import MOST_COLUMNS, Embedding, Linear
-from lmarc_torch.network import Activation, Layer, Network, Norm, Shape
+from lmarc_torch.network import Activation, Layer, Network, Shape
+from lmarc_torch.rows import Norm
 
 _LLAMA = ("llama", "mistral", "qwen2", "qwen3")
 _ACTIVATIONS: dict[str, Activation] = {
@@ -174,12 +175,12 @@ def _network(
     *,
     embedding: str,
     head: str,
-    rotations: tuple[Tensor, Tensor] | None = None,
+    rotations: tuple[Tensor, Tensor],
     positions: Embedding | None = None,
 ) -> Network:
     """The network of these parts. Without a head, the embedding of symbols is one."""
     embedded, headed = weights[embedding], weights.get(head)
-    cosines, sines = (torch.zeros(0), torch.zeros(0)) if rotations is None else rotations
+    cosines, sines = rotations
     return Network(
         shape=shape,
         embedding=Embedding(embedded),
@@ -280,6 +281,7 @@ def _gpt2(config: Mapping[str, Any], weights: Weights, context: int) -> Network:
         _norm(weights, start + "ln_f", epsilon),
         embedding=start + "wte.weight",
         head="lm_head.weight",
+        rotations=(torch.zeros(context, 0), torch.zeros(context, 0)),
         positions=Embedding(weights[start + "wpe.weight"][:context]),
     )
 

@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from enum import Enum
 
-import numpy as np
 import torch
 from torch import Tensor
 
-#: The largest number of an 8-bit operand, of either sign.
-LIMIT = 127
-#: What a division by a constant is: on some devices torch divides by multiplying anyway, and not as exactly.
-UNIT = float(np.float32(1 / LIMIT))
-#: So many products of two of them are still below 2^24, up to which float32 holds every integer.
-MOST_TERMS = 1 << 24
-#: Rows with nothing above this are rows of zeros.
-LEAST = 2.0**-100
+from lmarc_torch.rows import FASTEST_ON_CPU, LIMIT, MOST_TERMS, Quantised, Rows
+
 MOST_COLUMNS = MOST_TERMS // (LIMIT * LIMIT)
 
 
 def blocks(columns: int) -> int:
     """How many equal blocks a sum over so many columns is cut into."""
     return next(count for count in range(1, columns + 1) if columns % count == 0 and columns // count <= MOST_COLUMNS)
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """Rows of 8-bit integers in blocks, as float32[..., blocks, columns of a block], and float32[..., blocks, 1]: what
-    a unit of each block is."""
-
-    values: Tensor
-    units: Tensor
-
-    def numbers(self) -> Tensor:
-        """float32[..., columns]: what they stand for."""
-        return (self.values * self.units).flatten(-2)
-
-
-def quantise(rows: Tensor, count: int) -> Quantised:
-    """Rows as 8-bit integers: of every block, the number farthest from 0 becomes 127 or -127."""
-    parts = rows.unflatten(-1, (count, -1))
-    most = farthest(parts)
-    values = (parts * (most.reciprocal() * LIMIT)).round_()
-    return Quantised(values, most * UNIT)
-
-
-def farthest(rows: Tensor) -> Tensor:
-    """float32[..., 1]: the largest magnitude in each row; 1 where that is next to nothing, so that all of it becomes 0.
-
-    Its inverse is then a number.
-    """
-    most = rows.abs().amax(-1, keepdim=True)
-    return torch.where(most > LEAST, most, torch.ones_like(most))
 
 
 class Linear:
@@ -64,20 +26,19 @@ class Linear:
             raise ValueError(f"a matrix has the shape {[*weight.shape]}")
         self.size = weight.numel()
         self.blocks = blocks(weight.shape[1])
-        quantised = quantise(weight.float(), self.blocks)
+        quantised = Rows().quantise(weight.float(), self.blocks)
         self.outputs = weight.shape[0]
         self._products = [product_for(quantised.values[:, block], Device.FLOATS) for block in range(self.blocks)]
         self._units = quantised.units[..., 0].T.contiguous()
         self._bias = None if bias is None else bias.float()
+        self._rows = FASTEST_ON_CPU
 
     def __call__(self, rows: Quantised) -> Tensor:
         """float32[..., outputs]. What several layers are given is quantised once."""
         out: Tensor | None = None
         for block, product in enumerate(self._products):
-            part = product(rows.values[..., block, :])
-            part *= rows.units[..., block, :]
-            part *= self._units[block]
-            out = part if out is None else out.add_(part)
+            sums = product(rows.values[..., block, :])
+            out = self._rows.scale(sums, rows.units, block, self._units[block], out)
         assert out is not None
         if self._bias is not None:
             out += self._bias
@@ -86,7 +47,7 @@ class Linear:
     def move(self, device: torch.device, kind: Device) -> None:
         """Go on with another device, and its way of multiplying."""
         self._products = [product_for(product.weight().to(device), kind) for product in self._products]
-        self._units = self._units.to(device)
+        self._units, self._rows = self._units.to(device), kind.rows()
         self._bias = None if self._bias is None else self._bias.to(device)
 
 
@@ -97,7 +58,7 @@ class Embedding:
         if weight.ndim != 2:
             raise ValueError(f"an embedding has the shape {[*weight.shape]}")
         self.rows = len(weight)
-        quantised = quantise(weight.float(), blocks(weight.shape[1]))
+        quantised = Rows().quantise(weight.float(), blocks(weight.shape[1]))
         self._values, self._units = quantised.values.to(torch.int8), quantised.units
 
     def __call__(self, symbols: Tensor) -> Tensor:
@@ -115,6 +76,10 @@ class Device(Enum):
     FLOATS = "floats"
     DOUBLES = "doubles"
     INTEGERS = "integers"
+
+    def rows(self) -> Rows:
+        """What does the rest there."""
+        return FASTEST_ON_CPU if self is Device.FLOATS else Rows()
 
 
 class Product(ABC):

@@ -15,18 +15,10 @@ import torch
 from torch import Tensor
 
 from lmarc_torch import tables
-from lmarc_torch.linear import LIMIT, MOST_TERMS, Device, Embedding, Linear, Quantised, farthest, quantise
+from lmarc_torch.linear import Device, Embedding, Linear
+from lmarc_torch.rows import FASTEST_ON_CPU, KEYS, Norm, Quantised
 
 Activation = Literal["silu", "gelu", "gelu_tanh"]
-
-#: What a number is cut to before it is squared.
-_SQUARED = 2047
-#: Attention weights have two parts of so many bits; with 8-bit values, so many keys are summed exactly.
-_PART = 256
-_KEYS = MOST_TERMS // (_PART * LIMIT)
-_MOST_WEIGHT = _PART * _PART - 1
-_WEIGHT_UNIT = float(np.float32(1 / _MOST_WEIGHT))
-_NOTHING = -1e30
 
 
 @dataclass(frozen=True)
@@ -40,38 +32,6 @@ class Shape:
     activation: Activation
     rotated: int
     is_parallel: bool = False
-
-
-@dataclass
-class Norm:
-    """Root mean square norm, or, with `is_centred`, layer norm."""
-
-    weight: Tensor
-    bias: Tensor | None
-    epsilon: float
-    is_centred: bool
-
-    def __post_init__(self) -> None:
-        if self.weight.ndim != 1 or (self.bias is not None and self.bias.shape != self.weight.shape):
-            raise ValueError(f"a norm has the shape {[*self.weight.shape]}")
-
-    def __call__(self, x: Tensor, count: int) -> Quantised:
-        """The normed rows, quantised in so many blocks."""
-        width = x.shape[-1]
-        most = farthest(x)
-        whole = (x * (most.reciprocal() * _SQUARED)).round_()
-        unit = most.double() * (1 / _SQUARED)
-        mean_square = (whole * whole).sum(-1, keepdim=True, dtype=torch.float64) * (1 / width)
-        if self.is_centred:
-            mean = whole.sum(-1, keepdim=True, dtype=torch.float64) * (1 / width)
-            mean_square = (mean_square - mean * mean).clamp_(min=0)
-            x = x - (mean * unit).float()
-        deviation = torch.sqrt(mean_square * (unit * unit) + self.epsilon).float()
-        x = x * self.weight
-        if self.bias is not None:
-            return quantise(x / deviation + self.bias, count)
-        out = quantise(x, count)
-        return Quantised(out.values, out.units / deviation.unsqueeze(-1))
 
 
 @dataclass
@@ -115,6 +75,7 @@ class Network:
         self._weights = torch.from_numpy(tables.weights())
         # Scores of attention are in steps of the table of weights.
         self._scale = float(np.float32(tables.STEPS / sqrt(self.shape.head_width)))
+        self._rows = FASTEST_ON_CPU
 
     def move(self, device: torch.device, kind: Device) -> None:
         """Go on with another device, and its way of multiplying. The scores stay the same."""
@@ -128,6 +89,7 @@ class Network:
             linear.move(device, kind)
         self.cosines, self.sines = self.cosines.to(device), self.sines.to(device)
         self._gate, self._weights = self._gate.to(device), self._weights.to(device)
+        self._rows = kind.rows()
 
     @property
     def device(self) -> torch.device:
@@ -147,92 +109,59 @@ class Network:
         if self.positions is not None:
             x += self.positions(torch.arange(cache.filled, cache.filled + steps, device=x.device))
         for number, layer in enumerate(self.layers):
-            normed = layer.attention_norm(x, layer.qkv.blocks)
+            normed = self._rows.norm(layer.attention_norm, x, layer.qkv.blocks)
             attended = layer.attention_out(self._attend(number, layer, normed, cache))
             if self.shape.is_parallel:
-                x = (x + attended) + self._transform(layer, layer.mlp_norm(x, layer.mlp_in.blocks))
+                x = (x + attended) + self._transform(layer, x)
             else:
                 x = x + attended
-                x = x + self._transform(layer, layer.mlp_norm(x, layer.mlp_in.blocks))
+                x = x + self._transform(layer, x)
         cache.filled += steps
         return x
 
     def scores(self, x: Tensor) -> Tensor:
         """float32[..., vocabulary]: scores of what may follow."""
-        return self.head(self.norm(x, self.head.blocks))
+        return self.head(self._rows.norm(self.norm, x, self.head.blocks))
 
-    def _transform(self, layer: Layer, normed: Quantised) -> Tensor:
-        inner = layer.mlp_in(normed)
-        if layer.is_gated:
-            gate, inner = inner.chunk(2, -1)
-            inner = inner * (gate * self._factor(gate))
-        else:
-            inner = inner * self._factor(inner)
-        return layer.mlp_out(quantise(inner, layer.mlp_out.blocks))
-
-    def _factor(self, x: Tensor) -> Tensor:
-        reach = tables.REACH * tables.STEPS
-        return self._gate[(x * tables.STEPS).round_().clamp_(-reach, reach).add_(reach).int()]
+    def _transform(self, layer: Layer, x: Tensor) -> Tensor:
+        inner = layer.mlp_in(self._rows.norm(layer.mlp_norm, x, layer.mlp_in.blocks))
+        return layer.mlp_out(self._rows.activate(inner, self._gate, layer.is_gated, layer.mlp_out.blocks))
 
     def _attend(self, number: int, layer: Layer, normed: Quantised, cache: Cache) -> Quantised:
-        shape = self.shape
+        shape, rows = self.shape, self._rows
         lanes, steps = normed.values.shape[:2]
-        query, key, value = (
-            layer.qkv(normed)
-            .unflatten(-1, (-1, shape.head_width))
-            .split((shape.heads, shape.kv_heads, shape.kv_heads), dim=2)
-        )
+        width = shape.head_width
+        heads = layer.qkv(normed)
         if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = layer.query_norm(query, 1).numbers(), layer.key_norm(key, 1).numbers()
-        query, key = self._turn(query, cache.filled), self._turn(key, cache.filled)
-        keys, key_units, values, value_units = cache.add(number, quantise(key, 1), quantise(value, 1))
-        queries = quantise(query, 1)
-        # [lanes, heads of keys, heads of queries for each and steps, ...]
-        group = shape.heads // shape.kv_heads
-        rows, units = (
-            each[..., 0, :].unflatten(2, (shape.kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)
-            for each in (queries.values, queries.units)
+            query, key, value = heads.unflatten(-1, (-1, width)).split(
+                (shape.heads, shape.kv_heads, shape.kv_heads), dim=2
+            )
+            query, key = (
+                rows.norm(norm, each.contiguous(), 1).numbers()
+                for norm, each in ((layer.query_norm, query), (layer.key_norm, key))
+            )
+            heads = torch.cat((query, key, value), 2).flatten(2)
+        now = slice(cache.filled, cache.filled + steps)
+        angles = self.cosines[now], self.sines[now]
+        still = self.cosines[now, :0], self.sines[now, :0]
+        keys, key_units, values, value_units = cache.add(
+            number,
+            rows.turn(heads, shape.heads * width, shape.kv_heads, width, angles),
+            rows.turn(heads, (shape.heads + shape.kv_heads) * width, shape.kv_heads, width, still),
         )
-        scores = torch.matmul(rows, keys.transpose(2, 3))
-        scores *= units * self._scale
-        scores *= key_units
-        if steps > 1:
-            scores = scores.unflatten(2, (group, steps))
-            scores.masked_fill_(cache.later(steps), _NOTHING)
-            scores = scores.flatten(2, 3)
-        weights = self._weigh(scores)
-        whole = weights.sum(-1, keepdim=True, dtype=torch.float64).float()
-        weights *= value_units
-        most = farthest(weights)
-        weights = (weights * (most.reciprocal() * _MOST_WEIGHT)).round_()
-        high = (weights * (1 / _PART)).floor_()
-        parts = torch.cat((high, weights - high * _PART), 2)
+        queries, query_units = (
+            each.unflatten(1, (shape.kv_heads, -1)).flatten(2, 3)
+            for each in rows.turn(heads, 0, shape.heads, width, angles)
+        )
+        scores = torch.matmul(queries, keys.transpose(2, 3))
+        parts, factors = rows.weigh(scores, (query_units, key_units, value_units), self._scale, self._weights, steps)
         out: Tensor | None = None
-        for start in range(0, parts.shape[-1], _KEYS):
-            part = torch.matmul(parts[..., start : start + _KEYS], values[:, :, start : start + _KEYS])
-            upper, lower = part.chunk(2, 2)
-            part = upper * _PART + lower
-            out = part if out is None else out + part
+        for start in range(0, parts.shape[-1], KEYS):
+            run = slice(start, start + KEYS)
+            out = rows.collect(torch.matmul(parts[..., run], values[:, :, run]), out)
         assert out is not None
-        out = out * (most * _WEIGHT_UNIT / whole)
-        out = out.unflatten(2, (group, steps)).permute(0, 3, 1, 2, 4).reshape(lanes, steps, -1)
-        return quantise(out, layer.attention_out.blocks)
-
-    def _weigh(self, scores: Tensor) -> Tensor:
-        below = (scores.amax(-1, keepdim=True) - scores).round_().clamp_(max=tables.WEIGHT_STEPS)
-        return self._weights[below.int()]
-
-    def _turn(self, heads: Tensor, position: int) -> Tensor:
-        """float32[lanes, steps, heads, head_width], turned by position."""
-        if not self.shape.rotated:
-            return heads
-        steps = heads.shape[1]
-        cosines = self.cosines[position : position + steps, None]
-        sines = self.sines[position : position + steps, None]
-        left, right, rest = heads.split(
-            (self.shape.rotated // 2, self.shape.rotated // 2, heads.shape[-1] - self.shape.rotated), dim=-1
-        )
-        return torch.cat((left * cosines - right * sines, left * sines + right * cosines, rest), -1)
+        by_head = (lanes, shape.heads, steps)
+        return rows.merge(out.view(*by_head, width), factors.view(by_head), layer.attention_out.blocks)
 
 
 class Cache:
@@ -246,22 +175,12 @@ class Cache:
         self._key_units = torch.zeros(*size, device=device)
         self._value_units = torch.zeros(*size, device=device)
 
-    def add(self, layer: int, keys: Quantised, values: Quantised) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Add those of the next steps; return all there are: keys, their units, values, their units."""
-        end = self.filled + keys.values.shape[1]
-        now = slice(self.filled, end)
-        self._keys[layer, :, :, now] = keys.values[..., 0, :].transpose(1, 2)
-        self._values[layer, :, :, now] = values.values[..., 0, :].transpose(1, 2)
-        self._key_units[layer, :, :, now] = keys.units[..., 0, 0].transpose(1, 2)
-        self._value_units[layer, :, :, now] = values.units[..., 0, 0].transpose(1, 2)
-        return (
-            self._keys[layer, :, :, :end],
-            self._key_units[layer, :, :, None, :end],
-            self._values[layer, :, :, :end],
-            self._value_units[layer, :, :, None, :end],
-        )
-
-    def later(self, steps: int) -> Tensor:
-        """bool[steps, keys]: which keys are of later steps than each."""
-        places = torch.arange(self.filled + steps, device=self._keys.device)
-        return places[None, :] > places[self.filled :, None]
+    def add(self, layer: int, *new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Add keys and values of the next steps, float32[lanes, kv heads, steps, width], each with its units; return
+        all there are: keys, their units, values, their units."""
+        room = self._keys, self._key_units, self._values, self._value_units
+        for tensor, each in zip(room, (each for pair in new for each in pair), strict=True):
+            end = self.filled + each.shape[2]
+            tensor[layer, :, :, self.filled : end] = each
+        keys, key_units, values, value_units = (tensor[layer, :, :, :end] for tensor in room)
+        return keys, key_units, values, value_units
