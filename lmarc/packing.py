@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 from lmarc.archive.filters import Filters
 from lmarc.archive.jobs import default_jobs
@@ -21,9 +20,7 @@ from lmarc.archive.walk import Roots, Source, Walker
 from lmarc.backends import registry
 from lmarc.container.writer import Sink
 from lmarc.errors import LmarcError, UsageError
-
-if TYPE_CHECKING:
-    from lmarc.models.identity import ModelFile
+from lmarc.models.identity import NO_MODEL, ModelFile
 
 #: Name of the member that data given to compress() becomes.
 DATA_NAME = b"data"
@@ -168,9 +165,13 @@ def new_packer(
     kept: Kept | None = None,
 ) -> Packer:
     """A packer set up by preset, model and environment (SOURCE_DATE_EPOCH)."""
+    found: ModelFile | None = None
     if model is None and backend is not None and registry.needs_model(backend):
-        model = registry.predictor(backend).own_model(settings or {})
-    found = _model(model) if model is not None else None
+        predictor = registry.predictor(backend)
+        model = predictor.own_model(settings or {})
+        found = NO_MODEL if model is None and not predictor.needs_model else None
+    if model is not None:
+        found = _model(model)
     chosen = resolve(preset, backend, found, is_verified=verify, settings=settings)
     jobs = jobs or default_jobs()
     return Packer(sink, chosen, jobs=jobs, observer=observer, epoch=_epoch(), most_seconds=max_time, kept=kept)

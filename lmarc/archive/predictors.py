@@ -5,14 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from lmarc.backends import registry
+from lmarc.backends import predicted, registry
 from lmarc.backends.predicted import PredictorCodec
 from lmarc.container.header import BackendRef, Header
 from lmarc.errors import BackendError, BackendMissingError, LmarcError, UnsupportedError, UsageError
 from lmarc.models import find
-from lmarc.models.identity import ModelFile
+from lmarc.models.identity import NO_MODEL, ModelFile
 from lmarc.models.wanted import Wanted
 
 _MOST_TEXT = 200
@@ -26,7 +27,8 @@ class OpenPredictor:
     model: ModelFile
     threads: int
     reference: BackendRef
-    model_row: dict[str, Any]
+    #: None for one without a model file.
+    model_row: dict[str, Any] | None
     chunking: dict[str, Any]
     #: Whether a payload decodes to this content in another process; set where that is asked for.
     verify: Callable[[OpenPredictor, bytes, bytes], bool] | None = None
@@ -55,13 +57,14 @@ def open_for_packing(name: str, model: ModelFile, params: Mapping[str, Any], thr
     about = codec.model.about()
     if about.get("advice"):
         warnings.warn(f"{model.file_name}: {about['advice']}", stacklevel=2)
-    properties = codec.properties() | {"model": 0}
+    properties = codec.properties() | ({} if model is NO_MODEL else {"model": 0})
     settings = properties["params"]
     chunking = {key: settings[key] for key in ("lanes", "context", "keep") if type(settings.get(key)) is int}
     if "keep" in chunking:
         chunking["overlap"] = chunking.pop("keep")
     reference = BackendRef(codec.name, codec.version, properties)
-    return OpenPredictor(codec, model, threads, reference, _row(model, about), chunking)
+    row = None if model is NO_MODEL else _row(model, about)
+    return OpenPredictor(codec, model, threads, reference, row, chunking)
 
 
 def open_for_reading(ref: BackendRef, header: Header, paths: Sequence[str], threads: int) -> PredictorCodec:
@@ -69,13 +72,15 @@ def open_for_reading(ref: BackendRef, header: Header, paths: Sequence[str], thre
 
     Raises BackendMissingError or EnvironmentMismatchError.
     """
-    own = registry.predictor(ref.name, ref.version).own_model(ref.params)
-    rows = header.options.get("models", [])
-    if "model" not in ref.properties:
+    backend = registry.predictor(ref.name, ref.version)
+    if "model" in ref.properties:
+        own = backend.own_model(ref.params)
+        wanted = Wanted.from_header(header.options["models"][ref.properties["model"]])
+        model = find.require(wanted, paths=paths if own is None else [*paths, own])
+    elif backend.needs_model:
         raise BackendMissingError(f"the archive does not say which model backend {ref.name!r} needs")
-    model = find.require(
-        Wanted.from_header(rows[ref.properties["model"]]), paths=paths if own is None else [*paths, own]
-    )
+    else:
+        model = NO_MODEL
     codec = _opened(ref.name, ref.version, model, ref.params, threads)
     try:
         codec.check(ref.properties)
@@ -91,12 +96,13 @@ def _opened(
     backend = registry.predictor(name, version)
     try:
         # Only an archive says which version of the backend it needs.
-        opened = backend.open if version is None else backend.reopen
+        opened = backend.open if version is None else partial(predicted.reopen, backend)
         return PredictorCodec(backend, opened(model.path, params, threads))
     except LmarcError:
         raise
     except Exception as error:
-        raise BackendMissingError(f"backend {name!r} cannot use {model.file_name}: {error}") from error
+        use = "be opened" if model is NO_MODEL else f"use {model.file_name}"
+        raise BackendMissingError(f"backend {name!r} cannot {use}: {error}") from error
 
 
 def _row(model: ModelFile, about: Mapping[str, Any]) -> dict[str, Any]:

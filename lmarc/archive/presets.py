@@ -31,6 +31,8 @@ class Preset:
     params: Mapping[str, Any] = field(default_factory=dict)
     model: ModelFile | None = None
     is_verified: bool = False
+    #: Whether the backend codes whatever it makes smaller, also where another would make it smaller still.
+    is_alone: bool = False
 
 
 # The sizes balance random access against ratio (benchmarks/chunk_sizes.py): with cm, 2 MiB take some two to three
@@ -106,7 +108,8 @@ class ChunkCoder:
         """The header's options: what is needed of them for the backends used."""
         options: dict[str, Any] = {} if used is not None else {"chunking": {"size": self._preset.chunk_size}}
         if self._preset.model is not None and (used is None or self._name in used):
-            options["models"] = [self._open().model_row]
+            if self._open().model_row is not None:
+                options["models"] = [self._open().model_row]
             options["chunking"] = {"size": self._preset.chunk_size} | self._open().chunking
         return options
 
@@ -129,7 +132,7 @@ class ChunkCoder:
     def _how(self) -> bytes:
         """A hash of all but the content that decides what a chunk becomes."""
         header = Header(__version__, tuple(self.backends()), self.options()).to_bytes()
-        return blake3(header + f"{self._name} {self._preset.is_verified}".encode()).digest()
+        return blake3(header + f"{self._name} {self._preset.is_verified} {self._preset.is_alone}".encode()).digest()
 
     @property
     def predictor(self) -> OpenPredictor | None:
@@ -188,7 +191,7 @@ class ChunkCoder:
     def _predict(self, data: bytes) -> tuple[str, bytes]:
         """The chunk by the predictor, or as without one where that is smaller, or where its group cannot be trusted."""
         assert self._cm is not None
-        name, payload = self._model(self._cm, data)
+        name, payload = ("store", data) if self._preset.is_alone else self._model(self._cm, data)
         coded = self._open().code(data)
         return (self._name, coded) if coded is not None and len(coded) < len(payload) else (name, payload)
 

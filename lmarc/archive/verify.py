@@ -27,7 +27,8 @@ def decodes_elsewhere(predictor: OpenPredictor, data: bytes, payload: bytes) -> 
         file.write(_archive_of(predictor, data, payload))
         file.flush()
         command = [sys.executable, "-m", "lmarc", "test", "--quiet", "--jobs", str(predictor.threads)]
-        command += ["--model", predictor.model.path, file.name]
+        command += ["--model", predictor.model.path] if predictor.model_row is not None else []
+        command.append(file.name)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=os.environ, check=False)
     return done.returncode == 0
 
@@ -35,7 +36,7 @@ def decodes_elsewhere(predictor: OpenPredictor, data: bytes, payload: bytes) -> 
 def _archive_of(predictor: OpenPredictor, data: bytes, payload: bytes) -> bytes:
     """An archive of that one group."""
     sink = io.BytesIO()
-    options = {"models": [predictor.model_row]}
+    options = {"models": [predictor.model_row]} if predictor.model_row is not None else {}
     writer = ContainerWriter(sink, Header(__version__, (predictor.reference,), options))
     writer.add_chunk(0, len(data), blake3(data).digest(CHECK_SIZE), payload)
     owner = Owner(0, 0, b"", b"")

@@ -155,6 +155,8 @@ class PredictorBackend(Backend):
 
     #: Endings of model files from which `--model` alone tells the backend.
     suffixes: ClassVar[tuple[str, ...]] = ()
+    #: False for one that predicts without a model file: what it opens is then called "".
+    needs_model: ClassVar[bool] = True
 
     def own_model(self, params: Mapping[str, Any]) -> str | None:
         """The path of a model file that comes with the backend, for whoever asks for these params or has these settings

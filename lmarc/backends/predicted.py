@@ -6,8 +6,15 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lmarc.backends.contract import CodecBackend, PredictorBackend, PredictorModel
-from lmarc.errors import BackendError, BackendMissingError, DamagedError, EnvironmentMismatchError, LmarcError
+from lmarc.backends.contract import CodecBackend, PredictorBackend, PredictorModel, Promise
+from lmarc.errors import (
+    BackendError,
+    BackendMissingError,
+    DamagedError,
+    EnvironmentMismatchError,
+    LmarcError,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +37,7 @@ class PredictorCodec(CodecBackend):
     def __init__(self, backend: PredictorBackend, model: PredictorModel, *, mixing: bool = True) -> None:
         from lmarc.coding.vocabulary import Vocabulary
 
+        _check(model)
         self.name = backend.name  # type: ignore[misc]
         self.version = backend.version  # type: ignore[misc]
         self.promise = model.promise or backend.promise  # type: ignore[misc]
@@ -195,6 +203,39 @@ class PredictorCodec(CodecBackend):
         self._closed.set()
         with self._lock:
             self.model.close()
+
+
+def reopen(backend: PredictorBackend, path: str, settings: Mapping[str, Any], threads: int) -> PredictorModel:
+    """A model opened by what an archive has of its settings. Raises UnsupportedError for those it does not go by."""
+    model = backend.reopen(path, settings, threads)
+    for key, value in settings.items():
+        if key not in model.settings or model.settings[key] != value:
+            model.close()
+            raise UnsupportedError(f"backend {backend.name!r} cannot run a model with {key!s:.40} {value!r:.40}")
+    return model
+
+
+def _check(model: Any) -> None:
+    """Raise TypeError for a model that is not what the contract says, with what it has to be."""
+    if not isinstance(model, PredictorModel):
+        raise TypeError(f"open() returned {type(model).__name__}, not a PredictorModel")
+    for name in ("vocabulary", "settings"):
+        if not hasattr(model, name):
+            raise TypeError(f"the model has no attribute {name}")
+    for symbol, piece in enumerate(model.vocabulary):
+        if piece is not None and type(piece) is not bytes:
+            raise TypeError(f"symbol {symbol} of vocabulary is {type(piece).__name__}, not bytes or None")
+    if type(model.first) is not int or not 0 <= model.first < len(model.vocabulary):
+        raise TypeError(f"first is {model.first!r}, not one of {len(model.vocabulary)} symbols")
+    for name in ("lanes", "steps", "canary_steps"):
+        value = getattr(model, name)
+        if type(value) is not int or value < 1:
+            raise TypeError(f"{name} is {value!r}, not an integer of at least 1")
+    if model.promise not in (None, *Promise):
+        raise TypeError(f"promise is {model.promise!r}, not a Promise or None")
+    for key, value in model.settings.items():
+        if type(key) is not str or type(value) not in (int, str):
+            raise TypeError(f"setting {key!r:.40} is {value!r:.40}: settings are integers and strings by name")
 
 
 def _spelling(model: PredictorModel) -> npt.NDArray[np.int32]:

@@ -17,12 +17,17 @@ from lmarc.errors import BackendError, BackendMissingError, DamagedError, LmarcE
 
 _CORE = "lmarc"
 _NO_MATCHING = "promises matching, which lmarc can check of predictors only"
-_SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "compress": (b"", {}),
-    "decompress": (b"", 0, {}),
-    "prepare": ({},),
-    "memory_bound": (0, {}),
-    "memory_shared": ({},),
+#: What lmarc calls methods with, by the class that has them.
+_CALLS: dict[type[Backend], dict[str, tuple[Any, ...]]] = {
+    Backend: {"missing": (), "decodes": (1,)},
+    CodecBackend: {
+        "compress": (b"", {}),
+        "decompress": (b"", 0, {}),
+        "prepare": ({},),
+        "memory_bound": (0, {}),
+        "memory_shared": ({},),
+    },
+    PredictorBackend: {"own_model": ({},), "group_size": ({},), "open": ("", {}, 1), "reopen": ("", {}, 1)},
 }
 #: pip names of plugins that people may meet in archives before they have them.
 _KNOWN_PLUGINS = {"brotli": "lmarc-brotli", "llama": "lmarc-llama", "torch": "lmarc-torch", "order2": "lmarc-order2"}
@@ -265,13 +270,20 @@ def _check(offer: Found, backend: Any) -> Backend:
         raise TypeError("attribute promise must be a Promise")
     if not isinstance(getattr(backend, "defaults", None), Mapping):
         raise TypeError("attribute defaults must be a mapping")
-    if isinstance(backend, CodecBackend):
-        for method, arguments in _SIGNATURES.items():
-            try:
-                inspect.signature(getattr(backend, method)).bind(*arguments)
-            except TypeError as error:
-                expected = inspect.signature(getattr(CodecBackend, method))
-                raise TypeError(f"{method} must take {expected}: {error}") from error
+    if isinstance(backend, PredictorBackend):
+        suffixes = backend.suffixes
+        if type(suffixes) is not tuple or not all(type(suffix) is str and suffix[:1] == "." for suffix in suffixes):
+            raise TypeError(f"attribute suffixes is {suffixes!r}, not a tuple of endings such as ('.gguf',)")
+        if type(backend.needs_model) is not bool:
+            raise TypeError("attribute needs_model must be True or False")
+    for kind, calls in _CALLS.items():
+        if isinstance(backend, kind):
+            for method, arguments in calls.items():
+                try:
+                    inspect.signature(getattr(backend, method)).bind(*arguments)
+                except TypeError as error:
+                    expected = inspect.signature(getattr(kind, method))
+                    raise TypeError(f"{method} must take {expected}: {error}") from error
     return backend
 
 

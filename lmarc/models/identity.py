@@ -47,6 +47,10 @@ class ModelFile:
     beside: Mapping[str, bytes] = field(default_factory=dict)
 
 
+#: What a predictor that needs no file is opened with.
+NO_MODEL = ModelFile("", b"", 0, "no model")
+
+
 def sha256_of(path: str | os.PathLike[str], *, progress: Progress | None = None, fresh: bool = False) -> bytes:
     """The sha256 of a regular file: remembered from before if nothing about the file has changed, else computed.
 

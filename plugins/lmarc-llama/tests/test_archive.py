@@ -15,8 +15,8 @@ from fixtures import random_models
 from lmarc.archive import predictors
 from lmarc.backends import predicted, registry
 from lmarc.models.identity import ModelFile, model_file
+from lmarc.testing.contents import CONTENTS, PROSE, write_tree
 from tests.cli import program
-from tests.hostile import HOSTILE, PROSE, write_tree
 
 Paths = dict[str, Path]
 Run = Callable[..., program.Result]
@@ -29,7 +29,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_unpacked(folder: Path) -> None:
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == HOSTILE
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
 
 
 def coded_by(archive: Path) -> set[str]:
@@ -77,7 +77,7 @@ def test_archive_names_the_model(models: Paths, run_always: Run, tree: Path, tmp
     facts = program.run("info", "--json", archive).json
     (row,) = (row for row in facts["backends"] if row["chunks"])
     assert (row["name"], row["version"], row["promise"]) == ("llama", 1, "matching")
-    assert row["content"] == sum(len(data) for data in HOSTILE.values())
+    assert row["content"] == sum(len(data) for data in CONTENTS.values())
     assert 0 < row["payload"] < row["content"]
     (said,) = facts["options"]["models"]
     assert said["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
@@ -90,13 +90,13 @@ def test_archive_names_the_model(models: Paths, run_always: Run, tree: Path, tmp
     text = program.run("info", archive).text
     assert "llama 1" in text and "matching" in text
     listed = program.run("list", "--json", archive).json
-    assert len(listed["members"]) == len(HOSTILE) + 1
+    assert len(listed["members"]) == len(CONTENTS) + 1
 
 
 def test_cat_and_diff_use_the_model(models: Paths, run_always: Run, tree: Path, tmp_path: Path) -> None:
     archive = tmp_path / "a.lmarc"
     run_always("pack", "-j", "1", "-m", models["spm"], "-o", archive, tree)
-    assert program.run("cat", "-m", models["spm"], archive, "tree/prose").out == HOSTILE["prose"]
+    assert program.run("cat", "-m", models["spm"], archive, "tree/prose").out == CONTENTS["prose"]
     # A folder may be given too; and other models that are no help.
     options = ("-m", models["bpe"], "-m", models["spm"].parent)
     assert program.run("test", "-j", "1", *options, archive).code == 0
@@ -221,18 +221,6 @@ def test_never_larger_than_without(models: Paths, tmp_path: Path) -> None:
     assert sizes[1][0] <= sizes[0][0]
     # What names the model and what it takes to run it as it was run.
     assert sizes[1][1] <= sizes[0][1] + 1500
-
-
-@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
-@pytest.mark.parametrize("name", ["bpe", "spm", "rwkv7"])
-def test_every_payload_decodes(
-    opened_for_packing: Callable[[str], predictors.OpenPredictor], name: str, data: bytes
-) -> None:
-    codec = opened_for_packing(name).codec
-    if data:
-        payload = codec.compress(data, {})
-        assert codec.decompress(memoryview(payload), len(data), {}) == data
-        assert codec.compress(data, {}) == payload
 
 
 def test_what_the_model_has_learned_helps(opened_for_packing: Callable[[str], predictors.OpenPredictor]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import lmarc
+from lmarc.testing.contents import CONTENTS, PROSE
 from tests.cli import program
-from tests.hostile import HOSTILE, PROSE
 
 Run = Callable[..., program.Result]
 SMALL = ("--set", "width=32", "--set", "lanes=3")
@@ -18,7 +18,7 @@ SMALL = ("--set", "width=32", "--set", "lanes=3")
 def test_round_trip(run_always: Run, tmp_path: Path) -> None:
     """No model is given, neither to pack nor to unpack."""
     (tmp_path / "tree").mkdir()
-    contents = {"prose": PROSE * 20, "bytes": HOSTILE["every byte"], "other": HOSTILE["invalid UTF-8"], "one": b"x"}
+    contents = {"prose": PROSE * 20, "bytes": CONTENTS["every byte"], "other": CONTENTS["invalid UTF-8"], "one": b"x"}
     for name, data in contents.items():
         (tmp_path / "tree" / name).write_bytes(data)
     run_always("pack", "--online", *SMALL, "-b", "torch", "tree", cwd=tmp_path)
