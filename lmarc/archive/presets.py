@@ -249,7 +249,7 @@ def resolve(
         size = registry.predictor(name).group_size(settings) or GROUP_SIZE
         return Preset(name, size, settings, model, is_verified)
     if settings:
-        raise UsageError("--set is for a model: --model FILE")
+        raise UsageError("--set, --float and --online are for a model: --model FILE, or a backend that has its own")
     if backend is not None and backend not in BUILT_IN and registry.needs_model(backend):
         raise UsageError(f"backend {backend!r} needs a model: --model FILE")
     if backend is None or backend == chosen.backend:

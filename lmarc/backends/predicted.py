@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lmarc.backends.contract import CodecBackend, PredictorBackend, PredictorModel, Promise
+from lmarc.backends.contract import CodecBackend, PredictorBackend, PredictorModel, Promise, Session
 from lmarc.errors import (
     BackendError,
     BackendMissingError,
@@ -69,7 +69,7 @@ class PredictorCodec(CodecBackend):
                 return group.encode(
                     ranks,
                     self._vocabulary,
-                    session.advance,
+                    self._finite(session),
                     model.first,
                     lanes,
                     model.steps,
@@ -88,9 +88,27 @@ class PredictorCodec(CodecBackend):
             reader = group.Reader(payload, size, self._vocabulary, model.lanes, mixing=self._mixing)
             session = model.session(reader.lane_count)
             try:
-                return reader.decode(session.advance, model.first, self._told)
+                return reader.decode(self._finite(session), model.first, self._told)
             finally:
                 session.close()
+
+    def _finite(self, session: Session) -> Callable[[npt.NDArray[np.int32]], npt.NDArray[np.float32]]:
+        """advance() of a session, that raises ValueError for scores that are not finite numbers."""
+        from math import isfinite
+
+        import numpy as np
+
+        symbols = self._vocabulary.sorted.symbols
+        usable = symbols[symbols >= 0]
+
+        def advance(shown: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+            scores = session.advance(shown)
+            # What is no number makes the sum none: one pass, and another only then.
+            if not isfinite(float(np.sum(scores))) and not np.isfinite(scores[..., usable]).all():
+                raise ValueError("advance() gave scores that are not finite numbers")
+            return scores
+
+        return advance
 
     def _told(self, done: int) -> None:
         if self._closed.is_set():

@@ -46,6 +46,7 @@ COMMANDS = {
     "diff": ("diff", "diff"),
     "backends": ("backends", "backends"),
     "models": ("models", "models"),
+    "plugin": ("plugin", "plugin"),
 }
 
 

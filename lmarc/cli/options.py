@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -29,6 +30,8 @@ Models = Annotated[
     typer.Option("--model", "-m", metavar="FILE", help="Where a model that the archive needs may be; also a folder."),
 ]
 
+#: More digits than any number has that a header can hold.
+_MOST_DIGITS = 19
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -44,3 +47,14 @@ def seconds_of(text: str | None) -> float | None:
     if not 0 <= seconds < float("inf"):
         raise UsageError(f"--max-time {text!r} is no time: give seconds, or 90m, 12h, 2d")
     return seconds
+
+
+def settings_of(texts: Iterable[str]) -> dict[str, int | str]:
+    """What --set says. Raises UsageError."""
+    found: dict[str, int | str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise UsageError(f"--set {text!r} is not KEY=VALUE")
+        found[key] = int(value) if value.isascii() and value.isdigit() and len(value) < _MOST_DIGITS else value
+    return found

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from lmarc.cli.options import Jobs, Json, MaxTime, Quiet, Verbose, seconds_of
+from lmarc.cli.options import Jobs, Json, MaxTime, Quiet, Verbose, seconds_of, settings_of
 from lmarc.errors import EXIT_SKIPPED, UsageError
 
 _STDIN = "-"
 _EXTENSION = ".lmarc"
-_MOST_DIGITS = 19
 
 
 def pack(
@@ -109,7 +108,7 @@ def pack(
             model=model,
             verify=verify,
             max_time=seconds_of(max_time),
-            settings=_settings([*(setting or ()), *["mode=float"] * floating, *["mode=online"] * online]),
+            settings=settings_of([*(setting or ()), *["mode=float"] * floating, *["mode=online"] * online]),
             resume=resume,
             jobs=jobs,
             force=force,
@@ -129,17 +128,6 @@ def pack(
         )
     if result.skipped:
         raise typer.Exit(EXIT_SKIPPED)
-
-
-def _settings(texts: Iterable[str]) -> dict[str, int | str]:
-    """What --set says. Raises UsageError."""
-    found: dict[str, int | str] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not key or not sign:
-            raise UsageError(f"--set {text!r} is not KEY=VALUE")
-        found[key] = int(value) if value.isascii() and value.isdigit() and len(value) < _MOST_DIGITS else value
-    return found
 
 
 class _Stdout:

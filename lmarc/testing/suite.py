@@ -17,6 +17,10 @@ class CheckError(AssertionError):
     """A backend does not keep what the contract asks for; names the plugin and its version, and what is expected."""
 
 
+class HangError(CheckError):
+    """A check did not come back."""
+
+
 class Suite:
     """Subclass a suite in a module of tests, name the class Test..., and set `backend`; pytest does the rest.
 
@@ -87,7 +91,8 @@ def check(function: Callable[[S], None]) -> Callable[[S], None]:
         thread = threading.Thread(target=run, daemon=True, name=f"check {function.__name__}")
         thread.start()
         thread.join(self.patience)
-        self.expect(not thread.is_alive(), f"it did not come back within {self.patience:g} s")
+        if thread.is_alive():
+            raise HangError(f"{self.label()}: it did not come back within {self.patience:g} s")
         if failed:
             if isinstance(failed[0], CheckError):
                 raise failed[0]
