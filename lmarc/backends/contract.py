@@ -62,6 +62,10 @@ class Backend(ABC):
         """Whether payloads of that coding version can be decoded."""
         return 1 <= version <= self.version
 
+    def at(self, version: int) -> Backend:
+        """The backend that decodes payloads of that coding version, where `decodes` says that there is one."""
+        return self
+
 
 class CodecBackend(Backend):
     """A backend that turns bytes into a payload and back. Methods are called from several threads at once."""

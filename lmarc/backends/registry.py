@@ -19,7 +19,7 @@ _CORE = "lmarc"
 _NO_MATCHING = "promises matching, which lmarc can check of predictors only"
 #: What lmarc calls methods with, by the class that has them.
 _CALLS: dict[type[Backend], dict[str, tuple[Any, ...]]] = {
-    Backend: {"missing": (), "decodes": (1,)},
+    Backend: {"missing": (), "decodes": (1,), "at": (1,)},
     CodecBackend: {
         "compress": (b"", {}),
         "decompress": (b"", 0, {}),
@@ -141,7 +141,12 @@ def able(name: str, version: int | None = None) -> Backend:
             f"backend {name!r} is at version {backend.version} and does not decode version {version}: "
             f"{way_out} {found()[name].distribution}"
         )
-    return backend
+    if version is None:
+        return backend
+    older: Any = _ask(name, lambda: backend.at(version))
+    if not isinstance(older, CodecBackend | PredictorBackend) or older.name != name:
+        raise BackendMissingError(f"backend {name!r} has no backend for version {version}: at() must return one")
+    return older
 
 
 class GuardedCodec(CodecBackend):
