@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from lmarc.archive.observer import Observer
     from lmarc.archive.pack import PackResult
     from lmarc.archive.read import Archive, MemberInfo
+    from lmarc.changing import add, compact, remove
     from lmarc.packing import compress, pack
     from lmarc.reading import decompress, is_lmarc, open
 
 _LAZY = {
     "open": "lmarc.reading",
     "pack": "lmarc.packing",
+    "add": "lmarc.changing",
+    "remove": "lmarc.changing",
+    "compact": "lmarc.changing",
     "compress": "lmarc.packing",
     "decompress": "lmarc.reading",
     "is_lmarc": "lmarc.reading",
@@ -65,11 +69,14 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "__version__",
+    "add",
+    "compact",
     "compress",
     "decompress",
     "is_lmarc",
     "open",
     "pack",
+    "remove",
 ]
 
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from lmarc.archive.change import Change
 from lmarc.archive.filters import Filters
 from lmarc.archive.jobs import default_jobs
 from lmarc.archive.kept import Kept, open_kept
@@ -163,6 +164,7 @@ def new_packer(
     settings: Mapping[str, int | str] | None = None,
     max_time: float | None = None,
     kept: Kept | None = None,
+    change: Change | None = None,
 ) -> Packer:
     """A packer set up by preset, model and environment (SOURCE_DATE_EPOCH)."""
     found: ModelFile | None = None
@@ -174,7 +176,9 @@ def new_packer(
         found = _model(model)
     chosen = resolve(preset, backend, found, is_verified=verify, settings=settings)
     jobs = jobs or default_jobs()
-    return Packer(sink, chosen, jobs=jobs, observer=observer, epoch=_epoch(), most_seconds=max_time, kept=kept)
+    return Packer(
+        sink, chosen, jobs=jobs, observer=observer, epoch=_epoch(), most_seconds=max_time, kept=kept, change=change
+    )
 
 
 def _model(text: str) -> ModelFile:

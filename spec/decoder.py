@@ -148,11 +148,10 @@ class Archive:
         value, at = msgpack(self.data[:end], at)
         self.writer, backends, extra = fields(value, "sx")
         need(extra.get("requires", []) == [], f"requires {extra.get('requires')!a}", "unsupported")
-        self.backends: dict[tuple[str, int], str] = {}
-        for name, version, extra in (fields(backend, "sn") for backend in backends):
-            good = version and re.fullmatch("[a-z0-9_-]{1,64}", name) and extra.get("promise", "matching") == "matching"
-            need(good and (name, version) not in self.backends, "a backend is not valid, or listed twice")
-            self.backends[name, version] = extra.get("promise", "portable")
+        self.backends: list[tuple[str, int, dict[str, Any]]] = []
+        self.models = len(extra.get("models", []))
+        self.add_backends(backends)
+        need(len({backend[:2] for backend in self.backends}) == len(self.backends), "a backend is listed twice")
         need(at == end and isinstance(backends, list) and self.data[-2:] == b"\x8e\x5a", "not a header and trailer")
         self.chunks = [(0, 0, 0, 0)]  # end in the content stream, offset, codec, decoded size; one before all of them
         self.members: dict[bytes, dict[str, Any]] = {}  # by path: what `list` prints
@@ -162,6 +161,13 @@ class Archive:
         spans = [*sorted({run for run in self.runs.values() if run[0] < run[1]}), (self.chunks[-1][0], 0)]
         need(all(one[1] <= two[0] for one, two in pairwise(spans)), "contents overlap, or lie outside of the stream")
         need({m["target"] for m in self.members.values() if m["type"] == "hardlink"} <= {*self.runs}, "link to no file")
+
+    def add_backends(self, rows: list[Any]) -> None:  # (2.2)
+        for name, version, extra in (fields(row, "sn") for row in rows):
+            good = version and re.fullmatch("[a-z0-9_-]{1,64}", name) and extra.get("promise", "matching") == "matching"
+            need(good and (name, version, extra) not in self.backends, "a backend is not valid, or listed twice")
+            need(extra.get("model", -1) < self.models, "a model that is not in the list")
+            self.backends.append((name, version, extra))
 
     def frame(self, at: int, kind: str) -> tuple[int, int, bytes, int]:  # (2.3) codec, decoded size, body, its end
         match = HEAD.match(self.data, at) if 0 < at < len(self.data) else None
@@ -176,17 +182,33 @@ class Archive:
         need(end <= len(self.data) and pack("<I", zlib.crc32(body)) == match[6], f"damage in the body at {at}")
         return codec, size, body, end
 
-    def read_index(self, offset: int, end: int = 0) -> None:  # (4); only the last frame has an end
+    def read_index(self, offset: int, end: int = 0, before: Sequence[int] = ()) -> None:  # (4); the last has an end
         codec, size, data, frame_end = self.frame(offset, "I")
         data = unzstd(data, size) if codec == 1 else data
         need(len(data) == size and codec < 2 and end in (0, frame_end), "an index frame is not valid")
         value, at = msgpack(data, 0)
         base, owners, chunks, members, extra = fields(value, "naaa")
-        segments = fields(extra.get("segments", []), "*")[:-1]
-        need("segments" not in extra or (end and segments and all(segments)), "segments, or their offsets")
-        for segment in accumulate(segments):
+        segments = list(accumulate(fields(extra.get("segments", []), "*")[:-1]))
+        for name in ("segments", "removed", "backends", "models"):
+            need(name not in extra or (isinstance(extra[name], list) and extra[name]), f"{name} are none")
+        good = "segments" not in extra or (0 not in segments and len({*segments}) == len(segments))
+        need(good and (end or not segments or segments == before), "segments, or their offsets")
+        for i, segment in enumerate(segments if end else []):
             need(segment < offset, "a segment is not before the last index frame")
-            self.read_index(segment)
+            self.read_index(segment, before=segments[:i])
+        for name, known in (("models", self.models), ("backends", len(self.backends))):
+            first, *more = extra.get(name, [known])
+            good = first == known and bool(more) == (name in extra) and known + len(more) <= 4096
+            need(good, f"{name} do not follow those before")
+            if name == "models":
+                need(all(isinstance(model, dict) for model in more), "a model is not a map")
+                self.models += len(more)
+            else:
+                self.add_backends(more)
+        for path in fields(extra.get("removed", []), "t" * len(extra.get("removed", [])))[:-1]:
+            need(path in self.members, "a path is removed that is none of a member")
+            self.runs.pop(path, None)
+            del self.members[path]
         need(base == self.chunks[-1][0], "base is not where the chunks before end")
         chunks = fields(chunks, "*")[:-1]
         for place, size, codec in zip(accumulate(chunks[::3]), chunks[1::3], chunks[2::3], strict=True):
@@ -225,7 +247,7 @@ class Archive:
             _, offset, *expected = self.chunks[i]
             codec, size, body, _ = self.frame(offset, "C")
             need(expected == [codec, size] and len(body) >= 8, "a chunk is not what the index says")
-            name, version = [*self.backends][codec]
+            name, version, _ = self.backends[codec]
             need(name in ("store", "zstd") and version == 1, f"{name} {version}", "backend-missing")
             data = unzstd(body[8:], size) if name == "zstd" else body[8:]
             check = blake3(data[j : j + MiB] for j in range(0, len(data), MiB))[:8]
@@ -281,7 +303,8 @@ def main(arguments: list[str]) -> int:
             archive.read(arguments[1])
             if arguments[0] == "list":
                 members = [archive.members[path] for path in sorted(archive.members)]
-                backends = [{"name": i[0], "version": i[1], "promise": archive.backends[i]} for i in archive.backends]
+                known = [(name, version, extra.get("promise", "portable")) for name, version, extra in archive.backends]
+                backends = [{"name": name, "version": version, "promise": promise} for name, version, promise in known]
                 listing = {"format": 1, "writer": archive.writer, "backends": backends, "members": members}
                 print(json.dumps(listing, indent=1, default=lambda data: data.decode(errors="surrogateescape")))
             else:

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from lmarc.archive import fs
 from lmarc.archive.walk import Source
+from lmarc.container.index import Member
 from lmarc.container.wire import MAX_RUNS
 
 _BLOCK = 1 << 20
@@ -85,6 +86,12 @@ class ContentReader:
         self._known: dict[bytes, int] = {}
         self._large_sizes: Counter[int] = Counter()
         self.duplicates = 0
+
+    def know(self, member: Member) -> None:
+        """Content that is in the stream already."""
+        if member.stored_size:
+            self._known[member.hash] = member.start
+            self.expect_large(member.size)
 
     def expect_large(self, size: int) -> None:
         """Announce a file that may be too large to be read whole, so that duplicates among such are noticed."""

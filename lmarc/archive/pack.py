@@ -14,6 +14,7 @@ from itertools import islice
 from lmarc._version import __version__
 from lmarc.archive import fs, plan
 from lmarc.archive import jobs as threads
+from lmarc.archive.change import Change, joined
 from lmarc.archive.content import Chunker, ContentReader
 from lmarc.archive.expect import expect
 from lmarc.archive.kept import Kept
@@ -62,8 +63,10 @@ class Packer:
         epoch: int | None = None,
         most_seconds: float | None = None,
         kept: Kept | None = None,
+        change: Change | None = None,
     ) -> None:
-        """`kept` are chunks of an interrupted pack, to which those of this one are added."""
+        """`kept` are chunks of an interrupted pack, to which those of this one are added; `change` is the sink if it
+        is an archive that is there already."""
         self.result = PackResult()
         #: For whoever finds the sources: what it reports is part of the result.
         self.observer = CountingObserver(observer)
@@ -81,7 +84,13 @@ class Packer:
         self._max_in_flight = jobs + 1
         self._chunker = Chunker(preset.chunk_size, self._submit)
         self._reader = ContentReader(self._chunker, whole_limit=preset.chunk_size)
-        self._output = _Output(sink, self._coder)
+        self._output = _Output(sink, self._coder, change)
+        self._change = change
+        if change is not None:
+            self._chunker.position = change.before.stream_end
+            for member in change.reader.members:
+                if member.kind == "file":
+                    self._reader.know(member)
         self._latest_mtime = MAX_MTIME if epoch is None else min(epoch * 10**9, MAX_MTIME)
         self._links: dict[tuple[int, int], Member] = {}
 
@@ -222,6 +231,8 @@ class Packer:
         if is_too_long(member.path):
             self.observer.skipped(member.path, "its path is too long, or too deep, for an archive")
             return False
+        if self._change is not None:
+            self._change.expect_room(member.path, member.kind == "dir")
         self.result.members += 1
         self._output.add_member(member, self._chunker.position)
         return True
@@ -265,9 +276,10 @@ class _Output:
     A small archive then names the one backend it needs, and a large one begins before its end is known.
     """
 
-    def __init__(self, sink: Sink, coder: ChunkCoder) -> None:
+    def __init__(self, sink: Sink, coder: ChunkCoder, change: Change | None) -> None:
         self._sink = sink
         self._coder = coder
+        self._change = change
         self._writer: ContainerWriter | None = None
         self._codecs: dict[str, int] = {}
         self._first: Coded | None = None
@@ -277,7 +289,8 @@ class _Output:
     @property
     def offset(self) -> int:
         """Bytes written so far."""
-        return self._writer.offset if self._writer else 0
+        before = self._change.end if self._change is not None else 0
+        return self._writer.offset - before if self._writer else 0
 
     def add_chunk(self, coded: Coded) -> None:
         """Write a chunk, in order, and the members that were added before its end was reached."""
@@ -303,13 +316,19 @@ class _Output:
         """Write all that is left, index and trailer."""
         writer = self._writer or self._begin(set(self.used))
         self._write_members(writer, writer.stream_end + 1)
-        writer.close()
+        writer.close(self._change.sync if self._change is not None else lambda: None)
 
     def _begin(self, used: set[str] | None) -> ContainerWriter:
         refs = self._coder.backends(used)
         options = self._coder.options(used)
-        self._codecs = {ref.name: position for position, ref in enumerate(refs)}
-        self._writer = ContainerWriter(self._sink, Header(__version__, tuple(refs), options))
+        if self._change is None:
+            places = [*range(len(refs))]
+            self._writer = ContainerWriter(self._sink, Header(__version__, tuple(refs), options))
+        else:
+            before = self._change.before
+            header, places = joined(before.header, refs, options.get("models", ()))
+            self._writer = ContainerWriter(self._sink, header, before)
+        self._codecs = {ref.name: place for ref, place in zip(refs, places, strict=True)}
         if self._first is not None:
             self._write(self._writer, self._first)
             self._first = None
@@ -323,7 +342,11 @@ class _Output:
 
     def _write_members(self, writer: ContainerWriter, before: int) -> None:
         while self._waiting and self._waiting[0][0] < before:
-            writer.add_member(self._waiting.popleft()[1])
+            member = self._waiting.popleft()[1]
+            if self._change is not None and member.path in self._change.members:
+                for heir in self._change.heirs([member.path]):
+                    writer.add_member(heir)
+            writer.add_member(member)
             if writer.pending_index >= CHECKPOINT_INDEX:
                 writer.checkpoint()
 

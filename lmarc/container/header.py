@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -38,7 +38,7 @@ class BackendRef:
     def to_row(self) -> list[Any]:
         """The msgpack form."""
         row: list[Any] = [self.name, self.version]
-        return [*row, _sorted(self.properties)] if self.properties else row
+        return [*row, sorted_maps(self.properties)] if self.properties else row
 
     @classmethod
     def from_row(cls, row: Any) -> BackendRef:
@@ -67,12 +67,44 @@ class Header:
         """Magic and header, ready to begin a file."""
         value: list[Any] = [self.writer, [backend.to_row() for backend in self.backends]]
         if self.options:
-            value.append(_sorted(self.options))
+            value.append(sorted_maps(self.options))
         packed = wire.pack_msgpack(value)
         if len(packed) > wire.MAX_HEADER:
             raise LimitError(f"header of {len(packed)} bytes, more than {wire.MAX_HEADER}")
         head = wire.MAGIC + bytes((wire.FORMAT_VERSION,)) + wire.pack_uvarint(len(packed)) + packed
         return head + wire.crc32(head).to_bytes(4, "little")
+
+    @property
+    def models(self) -> Sequence[Mapping[str, Any]]:
+        """The models that backends need, as FORMAT.md defines them."""
+        models: Sequence[Mapping[str, Any]] = self.options.get("models", ())
+        return models
+
+    def extended(
+        self, backends: Sequence[BackendRef], models: Sequence[Mapping[str, Any]], first_backend: int, first_model: int
+    ) -> Header:
+        """The header with these behind those it has, as an index frame names them. Raises DamagedError, LimitError."""
+        if not backends and not models:
+            return self
+        if (backends and first_backend != len(self.backends)) or (models and first_model != len(self.models)):
+            raise DamagedError("backends or models do not follow those before")
+        everything = (*self.backends, *backends)
+        if max(len(everything), len(self.models) + len(models)) > wire.MAX_BACKENDS:
+            raise LimitError(f"more than {wire.MAX_BACKENDS} backends or models")
+        if len({wire.pack_msgpack(ref.to_row()) for ref in everything}) < len(everything):
+            raise DamagedError("a backend is listed twice")
+        options = {**self.options, "models": [*self.models, *models]} if models else self.options
+        _check_models(everything, len(self.models) + len(models))
+        return Header(self.writer, everything, options)
+
+    def filled(self, backends: int, models: int) -> Header:
+        """The header with unknown ones up to those positions: what named them is lost."""
+        if max(backends, models) > wire.MAX_BACKENDS:
+            raise LimitError(f"more than {wire.MAX_BACKENDS} backends or models")
+        lost = (BackendRef("lost", number + 1) for number in range(len(self.backends), backends))
+        more: list[dict[str, Any]] = [{} for _ in range(len(self.models), models)]
+        options = {**self.options, "models": [*self.models, *more]} if more else self.options
+        return Header(self.writer, (*self.backends, *lost), options)
 
 
 def read_header(file: BinaryIO) -> tuple[Header, int]:
@@ -116,24 +148,34 @@ def _parse(packed: bytes) -> Header:
     unknown = [name for name in requires if name not in KNOWN_FEATURES]
     if unknown:
         raise UnsupportedError(f"needs a feature this lmarc does not have: {', '.join(unknown)}")
-    models = options.get("models", [])
-    if type(options.get("chunking", {})) is not dict or type(models) is not list:
-        raise DamagedError("header: chunking or models are not what they must be")
-    if not all(type(model) is dict for model in models):
-        raise DamagedError("header: a model is not a map")
+    if type(options.get("chunking", {})) is not dict:
+        raise DamagedError("header: chunking is not what it must be")
+    models = parse_models(options.get("models", []))
     backends = tuple(BackendRef.from_row(row) for row in rows)
-    for ref in backends:
-        model = ref.properties.get("model", 0)
-        if "model" in ref.properties and not (wire.is_uint(model) and model < len(models)):
-            raise DamagedError("header: a backend's model is not in the list")
     if len({(ref.name, ref.version) for ref in backends}) < len(backends):
         raise DamagedError("header: a backend is listed twice")
+    _check_models(backends, len(models))
     return Header(writer, backends, options)
 
 
-def _sorted(value: Any) -> Any:
+def parse_models(value: Any) -> list[dict[str, Any]]:
+    """A list of maps. Raises DamagedError."""
+    if type(value) is not list or not all(type(model) is dict for model in value):
+        raise DamagedError("models are not a list of maps")
+    return value
+
+
+def _check_models(backends: Iterable[BackendRef], models: int) -> None:
+    for ref in backends:
+        model = ref.properties.get("model", 0)
+        if "model" in ref.properties and not (wire.is_uint(model) and model < models):
+            raise DamagedError("a backend's model is not in the list")
+
+
+def sorted_maps(value: Any) -> Any:
+    """The value with the keys of all maps in it in order, as msgpack wants them."""
     if isinstance(value, Mapping):
-        return {key: _sorted(value[key]) for key in sorted(value, key=str.encode)}
+        return {key: sorted_maps(value[key]) for key in sorted(value, key=str.encode)}
     if isinstance(value, (list, tuple)):
-        return [_sorted(item) for item in value]
+        return [sorted_maps(item) for item in value]
     return value

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lmarc.container import frames, wire, zframe
+from lmarc.container.header import BackendRef, parse_models, sorted_maps
 from lmarc.errors import DamagedError, LimitError, UnsupportedError
 
 HASH_SIZE = 32
@@ -92,12 +93,22 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class IndexFrame:
-    """The decoded content of one index frame. `segments` are absolute offsets of the checkpoints, last frame only."""
+    """The decoded content of one index frame. `segments` are absolute offsets of the index frames before, in the last
+    frame only.
+
+    `removed` are the paths of members of frames before that are none any more. `backends` and `models` go behind those
+    that the header and frames before name, so many of them that they begin at `first_backend` and `first_model`.
+    """
 
     base: int
     chunks: Sequence[Chunk]
     members: Sequence[Member]
     segments: Sequence[int] = ()
+    removed: Sequence[bytes] = field(default_factory=list)
+    backends: Sequence[BackendRef] = field(default_factory=list)
+    models: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    first_backend: int = 0
+    first_model: int = 0
 
     def to_bytes(self) -> bytes:
         """The index as it is before compression."""
@@ -109,8 +120,15 @@ class IndexFrame:
             flat += (chunk.offset - last, chunk.size, chunk.codec)
             last = chunk.offset
         value: list[Any] = [self.base, [_owner_row(owner) for owner in owners], flat, rows]
-        if self.segments:
-            value.append({"segments": _deltas(self.segments)})
+        options: dict[str, Any] = {
+            "backends": [self.first_backend, *(ref.to_row() for ref in self.backends)] if self.backends else [],
+            "models": [self.first_model, *map(sorted_maps, self.models)] if self.models else [],
+            "removed": [wire.to_text_or_bytes(path) for path in self.removed],
+            "segments": _deltas(self.segments),
+        }
+        options = {key: part for key, part in options.items() if part}
+        if options:
+            value.append(options)
         return wire.pack_msgpack(value) + b"".join(member.hash for member in self.members if member.kind == "file")
 
     def to_frame(self, offset: int) -> tuple[bytes, bytes]:
@@ -184,15 +202,47 @@ def parse_index(head: frames.FrameHead, body: bytes) -> IndexFrame:
     members = _parse_members(rows, owners, hash_of)
     if len(hashes) % HASH_SIZE or next(hash_of, None) is not None:
         raise DamagedError("an index does not hold one hash for each file")
-    return IndexFrame(base, _parse_chunks(flat, base), members, _parse_segments(options))
+    first_backend, backends = _parse_more(options, "backends")
+    first_model, models = _parse_more(options, "models")
+    return IndexFrame(
+        base,
+        _parse_chunks(flat, base),
+        members,
+        _parse_segments(options),
+        _parse_removed(options),
+        [BackendRef.from_row(row) for row in backends],
+        parse_models(models),
+        first_backend,
+        first_model,
+    )
+
+
+def _parse_more(options: Mapping[str, Any], key: str) -> tuple[int, list[Any]]:
+    """Where they begin, and what is to go behind what is known."""
+    value = _parse_list(options, key)
+    if value and (len(value) < 2 or not wire.is_uint(value[0])):
+        raise DamagedError(f"an index's {key} do not say where they begin")
+    return (value[0], value[1:]) if value else (0, [])
+
+
+def _parse_list(options: Mapping[str, Any], key: str) -> list[Any]:
+    value = options.get(key, [])
+    if type(value) is not list or (key in options and not value):
+        raise DamagedError(f"an index's {key} are not a list, or an empty one")
+    return value
+
+
+def _parse_removed(options: Mapping[str, Any]) -> list[bytes]:
+    removed = [wire.from_text_or_bytes(path) for path in _parse_list(options, "removed")]
+    if len(set(removed)) < len(removed):
+        raise DamagedError("a path is removed twice")
+    return removed
 
 
 def _parse_segments(options: Mapping[str, Any]) -> list[int]:
-    deltas = options.get("segments", [])
-    if type(deltas) is not list or not all(wire.is_uint(delta) and delta > 0 for delta in deltas):
+    deltas = _parse_list(options, "segments")
+    if not all(wire.is_uint(delta) and delta > 0 for delta in deltas):
         raise DamagedError("an index's segments are not a list of offsets")
-    if "segments" in options and not deltas:
-        raise DamagedError("an index has an empty list of segments")
     out, last = [], 0
     for delta in deltas:
         last += delta

@@ -6,16 +6,19 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from lmarc.container import frames, wire
 from lmarc.container.header import Header, read_header
 from lmarc.container.index import Chunk, IndexFrame, Member, parse_index
-from lmarc.container.writer import TRAILER_MAGIC, TRAILER_SIZE
+from lmarc.container.writer import TRAILER_MAGIC, TRAILER_SIZE, Before
 from lmarc.errors import DamagedError, LimitError, LmarcError, UnsupportedError
 
 _SEARCH_BLOCK = 1 << 20
+#: How many earlier ends of an archive are tried.
+_MOST_ENDS = 16
 
 
 @dataclass
@@ -32,6 +35,9 @@ class ContainerReader:
     chunks: list[Chunk] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    #: Offsets of the index frames of a whole archive, in file order, and how many bytes they decode to.
+    indexes: list[int] = field(default_factory=list)
+    indexes_size: int = 0
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,12 +56,38 @@ class ContainerReader:
         header, start = read_header(file)
         reader = cls(file, header, size, start)
         try:
-            indexes = reader._indexes_by_trailer()
-            reader._take(indexes)
+            reader._take(reader._indexes_by_trailer(size))
         except DamagedError as error:
             reader.damage.append(str(error))
             reader._take_walked()
+            end = reader.complete_end()
+            if end is not None:
+                reader.damage[0] += f"; what was written up to byte {end} was complete: a later change was not finished"
         return reader
+
+    def before(self) -> Before:
+        """The archive, which is complete, as something to go on behind."""
+        stream_end = self.chunks[-1].end if self.chunks else 0
+        paths = [member.path for member in self.members]
+        return Before(self.header, self.size, stream_end, self.indexes, self.indexes_size, paths)
+
+    def complete_end(self) -> int | None:
+        """Where the archive ended when it was last complete, if a trailer still says so and it still is.
+
+        Behind that may stand what a change has written that was not finished.
+        """
+        ends = []
+        for offset, head in self.walk_frames():
+            end = offset + head.total
+            trailer = self.read_at(end, TRAILER_SIZE) if head.type == frames.INDEX else b""
+            if trailer[4:] == TRAILER_MAGIC and int.from_bytes(trailer[:4], "little") == head.total:
+                ends.append(end + TRAILER_SIZE)
+        for end in reversed(ends[-_MOST_ENDS:]):
+            whole = ContainerReader(self.file, read_header(_at_start(self.file))[0], end, self.frames_start)
+            with suppress(LmarcError):
+                whole._take(whole._indexes_by_trailer(end))
+                return end
+        return None
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to size bytes from offset. Safe from several threads."""
@@ -103,8 +135,9 @@ class ContainerReader:
         frames.verify_body(head, body)
         return parse_index(head, body)
 
-    def _indexes_by_trailer(self) -> list[IndexFrame]:
-        end = self.size - TRAILER_SIZE
+    def _indexes_by_trailer(self, size: int) -> list[IndexFrame]:
+        """The index frames, in file order, of an archive of that size."""
+        end = size - TRAILER_SIZE
         trailer = self.read_at(max(end, 0), TRAILER_SIZE)
         if end < self.frames_start or trailer[4:] != TRAILER_MAGIC:
             raise DamagedError("the archive's end is missing")
@@ -115,7 +148,7 @@ class ContainerReader:
         if offset + head.total != end:
             raise DamagedError("no index frame where one must stand")
         last = self._index_at(offset, head)
-        segments = []
+        segments: list[IndexFrame] = []
         budget = wire.MAX_ALL_INDEXES - head.decoded
         for at in last.segments:
             if not self.frames_start <= at < offset:
@@ -125,15 +158,19 @@ class ContainerReader:
             if budget < 0:
                 raise LimitError(f"an index of more than {wire.MAX_ALL_INDEXES} bytes")
             segment = self._index_at(at, head)
-            if segment.segments:
-                raise DamagedError("a checkpoint names checkpoints")
+            # One that was the last has them itself: all that were before it.
+            if segment.segments and list(segment.segments) != list(last.segments[: len(segments)]):
+                raise DamagedError("a checkpoint names other checkpoints")
             segments.append(segment)
+        self.indexes = [*last.segments, offset]
+        self.indexes_size = wire.MAX_ALL_INDEXES - budget
         return [*segments, last]
 
     def _take(self, indexes: list[IndexFrame]) -> None:
         """Accept the indexes of a whole archive, or raise DamagedError."""
         chunks = [chunk for index in indexes for chunk in index.chunks]
-        members = [member for index in indexes for member in index.members]
+        header = self.header
+        by_path: dict[bytes, Member] = {}
         offset, start = self.frames_start - frames.MIN_CHUNK_FRAME, 0
         for index in indexes:
             if index.base != start:
@@ -142,13 +179,27 @@ class ContainerReader:
                 if not offset + frames.MIN_CHUNK_FRAME <= chunk.offset < self.size:
                     raise DamagedError("the index's chunks do not follow one another")
                 offset, start = chunk.offset, chunk.end
-        if any(chunk.codec >= len(self.header.backends) for chunk in chunks):
-            raise DamagedError("a chunk's backend is not in the header")
+            header = header.extended(index.backends, index.models, index.first_backend, index.first_model)
+            if any(chunk.codec >= len(header.backends) for chunk in index.chunks):
+                raise DamagedError("a chunk's backend is not in the header")
+            for path in index.removed:
+                if by_path.pop(path, None) is None:
+                    raise DamagedError("a path is removed that is none of a member")
+            for member in index.members:
+                if by_path.setdefault(member.path, member) is not member:
+                    raise DamagedError("a path appears twice in the index")
+        members = list(by_path.values())
         check_members(members, start)
-        self.chunks, self.members = chunks, members
+        self.chunks, self.members, self.header = chunks, members, header
 
     def _take_walked(self) -> None:
         indexes = self._walk()
+        for index in indexes:
+            try:
+                header = self.header.filled(index.first_backend, index.first_model)
+                self.header = header.extended(index.backends, index.models, index.first_backend, index.first_model)
+            except LmarcError as error:
+                self.damage.append(str(error))
         seen: set[int] = set()
         for index in sorted(indexes, key=lambda index: index.base):
             for chunk in index.chunks:
@@ -157,14 +208,14 @@ class ContainerReader:
                 if is_inside and chunk.start >= known and chunk.offset not in seen:
                     seen.add(chunk.offset)
                     self.chunks.append(chunk)
-        paths: set[bytes] = set()
+        by_path: dict[bytes, Member] = {}
         for index in indexes:
+            for path in index.removed:
+                by_path.pop(path, None)
             for member in index.members:
-                if member.path in paths:
+                if by_path.setdefault(member.path, member) is not member:
                     self.damage.append("a path appears twice; the first stands")
-                else:
-                    paths.add(member.path)
-                    self.members.append(member)
+        self.members = list(by_path.values())
         if not indexes:
             self.damage.append("no index is left: nothing can be named")
 
@@ -220,6 +271,11 @@ class ContainerReader:
                 return self._block_start + found
             at = self._block_start + max(len(self._block) - 1, 1)
         return None
+
+
+def _at_start(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    return file
 
 
 def check_members(members: list[Member], stream_end: int) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmarc.container import frames, wire, zframe
+from lmarc.container.header import BackendRef
 from lmarc.container.index import Chunk, IndexFrame, Member, Owner, parse_index
 from lmarc.errors import DamagedError, LimitError, LmarcError, UnsupportedError
 
@@ -73,7 +74,12 @@ def _indexes(draw: st.DrawFn) -> IndexFrame:
         start += size
     steps = draw(st.lists(st.integers(1, 2**40), max_size=4))
     segments = list(accumulate(steps))
-    return IndexFrame(base, chunks, draw(st.lists(MEMBERS, max_size=6, unique_by=lambda member: member.path)), segments)
+    members = draw(st.lists(MEMBERS, max_size=6, unique_by=lambda member: member.path))
+    removed = draw(st.lists(NAMES, max_size=3, unique=True))
+    backends = draw(st.lists(st.builds(BackendRef, st.sampled_from(["cm", "x-1"]), st.integers(1, 300)), max_size=2))
+    models = draw(st.lists(st.fixed_dictionaries({"size": SMALL}), max_size=2))
+    first = [draw(SMALL) if part else 0 for part in (backends, models)]
+    return IndexFrame(base, chunks, members, segments, removed, backends, models, *first)
 
 
 OFFSET = 123

@@ -1,0 +1,137 @@
+"""An archive that is changed where it lies: what is new goes behind its end, so that until the new end is written, and
+wherever that is cut short, it is what it was before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from lmarc.archive import fs
+from lmarc.archive.paths import display, parents
+from lmarc.container.header import BackendRef, Header
+from lmarc.container.index import Member
+from lmarc.container.reader import ContainerReader
+from lmarc.container.writer import Before
+from lmarc.errors import DamagedError, LmarcError, UsageError
+
+
+class Change:
+    """A context manager around one change. A sink that writes behind the archive's end; on an error that is undone.
+
+    Locked while in use. What an earlier change that was killed has left behind the end is taken away. Raises
+    DamagedError for an archive that is damaged otherwise.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = -1
+
+    def __enter__(self) -> Change:
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fs.lock(self._fd, f"{self.path} is being changed by another process")
+            if not fs.is_at(self._fd, self.path):
+                raise LmarcError(f"{self.path} is being changed by another process")
+            self.reader = self._complete()
+            self.end = self._at = self.reader.size
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self.before: Before = self.reader.before()
+        self.members = {member.path: member for member in self.reader.members}
+        self._links: dict[bytes, list[bytes]] = {}
+        for member in self.reader.members:
+            if member.kind == "hardlink":
+                self._links.setdefault(member.target, []).append(member.path)
+        return self
+
+    def _complete(self) -> ContainerReader:
+        """The archive as it was last complete, and nothing behind that."""
+        file = os.fdopen(os.dup(self._fd), "rb")
+        reader = ContainerReader.open(file)
+        if not reader.damage:
+            return reader
+        end = reader.complete_end()
+        if end is None:
+            raise DamagedError(f"{self.path} is damaged, and cannot be changed: {reader.damage[0]}")
+        os.ftruncate(self._fd, end)
+        os.fsync(self._fd)
+        return ContainerReader.open(file)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: not to be packed into itself."""
+        info = os.fstat(self._fd)
+        return info.st_dev, info.st_ino
+
+    def write(self, data: bytes) -> None:
+        """Write all of data."""
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self._fd, view, self._at)
+            self._at += done
+            view = view[done:]
+
+    def sync(self) -> None:
+        """Everything written is on the disk: before an end says that it is."""
+        os.fsync(self._fd)
+
+    def expect_room(self, path: bytes, is_directory: bool) -> None:
+        """Raise UsageError where a member cannot be added, or take the place of one, beside the others."""
+        for above in parents(path):
+            other = self.members.get(above)
+            if other is not None and other.kind != "dir":
+                raise UsageError(f"{display(path)} cannot be added: {display(above)} in the archive is not a directory")
+        known = self.members.get(path)
+        if known is not None and known.kind == "dir" and not is_directory:
+            below = path + b"/"
+            if any(other.startswith(below) for other in self.members):
+                raise UsageError(f"{display(path)} cannot be added: in the archive it is a directory with members")
+
+    def heirs(self, gone: Collection[bytes]) -> Iterator[Member]:
+        """What hard links become whose file is among those gone: the first of each is the file, the others link to
+        it."""
+        for path in gone:
+            links = [link for link in sorted(self._links.pop(path, ())) if link not in gone and link in self.members]
+            if not links:
+                continue
+            heir = self.members[path]._replace(path=links[0])
+            yield heir
+            self.members[heir.path] = heir
+            for link in links[1:]:
+                other = self.members[link]._replace(target=heir.path)
+                self.members[link] = other
+                yield other
+            self._links[heir.path] = links[1:]
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self.sync()
+            else:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self.end)
+                    self.sync()
+        finally:
+            self.reader.file.close()
+            os.close(self._fd)
+
+
+def joined(header: Header, refs: Iterable[BackendRef], models: Sequence[Mapping[str, Any]]) -> tuple[Header, list[int]]:
+    """The header with those of these backends behind its own that it does not have; and where each of them is."""
+    backends, known, places = [*header.backends], [*header.models], []
+    for ref in refs:
+        if "model" in ref.properties:
+            model = models[ref.properties["model"]]
+            if model not in known:
+                known.append(model)
+            ref = replace(ref, properties={**ref.properties, "model": known.index(model)})
+        if ref not in backends:
+            backends.append(ref)
+        places.append(backends.index(ref))
+    first_backend, first_model = len(header.backends), len(header.models)
+    return header.extended(backends[first_backend:], known[first_model:], first_backend, first_model), places
