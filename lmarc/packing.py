@@ -170,7 +170,7 @@ def new_packer(
     found: ModelFile | None = None
     if model is None and backend is not None and registry.needs_model(backend):
         predictor = registry.predictor(backend)
-        model = predictor.own_model(settings or {})
+        model = registry.ask(backend, lambda: predictor.own_model(settings or {}))
         found = NO_MODEL if model is None and not predictor.needs_model else None
     if model is not None:
         found = _model(model)

@@ -17,7 +17,7 @@ from lmarc.backends.contract import CodecBackend
 from lmarc.container.frames import CHECK_SIZE
 from lmarc.container.header import BackendRef, Header
 from lmarc.errors import BackendError, UsageError
-from lmarc.models.identity import ModelFile
+from lmarc.models.identity import NO_MODEL, ModelFile
 
 MIB = 1 << 20
 
@@ -246,7 +246,9 @@ def resolve(
         if name is None:
             raise UsageError(f"no backend here opens {model.file_name}: name one with --backend")
         settings = settings or {}
-        size = registry.predictor(name).group_size(settings) or GROUP_SIZE
+        if model is not NO_MODEL and not registry.predictor(name).needs_model:
+            raise UsageError(f"backend {name!r} has no use for a model file")
+        size = registry.ask(name, lambda: registry.predictor(name).group_size(settings)) or GROUP_SIZE
         return Preset(name, size, settings, model, is_verified)
     if settings:
         raise UsageError("--set, --float and --online are for a model: --model FILE, or a backend that has its own")

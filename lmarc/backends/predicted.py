@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmarc.backends.contract import CodecBackend, PredictorBackend, PredictorModel, Promise, Session
@@ -88,7 +88,7 @@ class PredictorCodec(CodecBackend):
             reader = group.Reader(payload, size, self._vocabulary, model.lanes, mixing=self._mixing)
             session = model.session(reader.lane_count)
             try:
-                return reader.decode(self._finite(session), model.first, self._told)
+                return reader.decode(session.advance, model.first, self._told)
             finally:
                 session.close()
 
@@ -104,7 +104,9 @@ class PredictorCodec(CodecBackend):
         def advance(shown: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
             scores = session.advance(shown)
             # What is no number makes the sum none: one pass, and another only then.
-            if not isfinite(float(np.sum(scores))) and not np.isfinite(scores[..., usable]).all():
+            with np.errstate(invalid="ignore"):
+                total = float(np.sum(scores, dtype=np.float64))
+            if not isfinite(total) and not np.isfinite(scores[..., usable]).all():
                 raise ValueError("advance() gave scores that are not finite numbers")
             return scores
 
@@ -153,8 +155,9 @@ class PredictorCodec(CodecBackend):
         with _named(self.name, BackendError):
             return len(spelling.spell(data, self._vocabulary, self.model.tokenize))
 
-    def canary(self) -> bytes:
-        """A digest of the scores of fixed symbols, taken as a decoder takes them, and of the settings.
+    def canary(self, keys: Collection[str] | None = None) -> bytes:
+        """A digest of the scores of fixed symbols, taken as a decoder takes them, and of the settings, or of those that
+        an archive has.
 
         Raises BackendMissingError if the model cannot be run here.
         """
@@ -163,7 +166,8 @@ class PredictorCodec(CodecBackend):
         from lmarc.container import wire
 
         with _named(self.name, BackendMissingError):
-            digest = blake3(wire.pack_msgpack(_plain(self.model.settings)))
+            told = {key: value for key, value in self.model.settings.items() if keys is None or key in keys}
+            digest = blake3(wire.pack_msgpack(_plain(told)))
             self._take_scores(digest.update)
             return digest.digest(CANARY_BYTES)
 
@@ -200,7 +204,7 @@ class PredictorCodec(CodecBackend):
 
     def check(self, properties: Mapping[str, Any]) -> None:
         """Compare this machine with an archive's properties. Raises EnvironmentMismatchError, saying what differs."""
-        if self.promise != "matching" or properties.get("canary") == self.canary():
+        if self.promise != "matching" or properties.get("canary") == self.canary(properties.get("params", {}).keys()):
             return
         there: Any = properties.get("environment", {})
         there = there if isinstance(there, dict) else {}
@@ -225,6 +229,9 @@ class PredictorCodec(CodecBackend):
 
 def reopen(backend: PredictorBackend, path: str, settings: Mapping[str, Any], threads: int) -> PredictorModel:
     """A model opened by what an archive has of its settings. Raises UnsupportedError for those it does not go by."""
+    for key, value in settings.items():
+        if type(value) not in (int, str):
+            raise UnsupportedError(f"backend {backend.name!r} has no setting {key!s:.40} that is {value!r:.40}")
     model = backend.reopen(path, settings, threads)
     for key, value in settings.items():
         if key not in model.settings or model.settings[key] != value:

@@ -30,7 +30,7 @@ _CALLS: dict[type[Backend], dict[str, tuple[Any, ...]]] = {
     PredictorBackend: {"own_model": ({},), "group_size": ({},), "open": ("", {}, 1), "reopen": ("", {}, 1)},
 }
 #: pip names of plugins that people may meet in archives before they have them.
-_KNOWN_PLUGINS = {"brotli": "lmarc-brotli", "llama": "lmarc-llama", "torch": "lmarc-torch", "order2": "lmarc-order2"}
+KNOWN_PLUGINS = {"brotli": "lmarc-brotli", "llama": "lmarc-llama", "torch": "lmarc-torch", "order2": "lmarc-order2"}
 
 
 class PluginWarning(UserWarning):
@@ -132,10 +132,10 @@ def needs_model(name: str) -> bool:
 def able(name: str, version: int | None = None) -> Backend:
     """The backend of that name, able to run here and to decode that version. Raises BackendMissingError."""
     backend = load(name)
-    reason = _ask(name, backend.missing)
+    reason = ask(name, backend.missing)
     if reason:
         raise BackendMissingError(f"backend {name!r} cannot run here: {reason}")
-    if version is not None and not _ask(name, lambda: backend.decodes(version)):
+    if version is not None and not ask(name, lambda: backend.decodes(version)):
         way_out = "upgrade" if version > backend.version else "use the older release that wrote it of"
         raise BackendMissingError(
             f"backend {name!r} is at version {backend.version} and does not decode version {version}: "
@@ -143,9 +143,18 @@ def able(name: str, version: int | None = None) -> Backend:
         )
     if version is None:
         return backend
-    older: Any = _ask(name, lambda: backend.at(version))
-    if not isinstance(older, CodecBackend | PredictorBackend) or older.name != name:
-        raise BackendMissingError(f"backend {name!r} has no backend for version {version}: at() must return one")
+    older: Backend = ask(name, lambda: _at(name, backend, version))
+    return older
+
+
+def _at(name: str, backend: Backend, version: int) -> Backend:
+    """The backend for a version, checked. Raises TypeError."""
+    older = backend.at(version)
+    if older is backend:
+        return backend
+    _check(found()[name], older)
+    if older.version != version:
+        raise TypeError(f"at({version}) returned a backend of version {older.version}")
     return older
 
 
@@ -211,10 +220,12 @@ class GuardedCodec(CodecBackend):
             return 0
 
 
-def _ask(name: str, question: Callable[[], Any]) -> Any:
+def ask(name: str, question: Callable[[], Any]) -> Any:
     """What a backend answers about itself. Raises BackendMissingError, after a warning, if it cannot even do that."""
     try:
         return question()
+    except LmarcError:
+        raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         warn_broken(name, reason)
@@ -229,7 +240,7 @@ def describe(name: str) -> dict[str, Any]:
         backend = load(name)
         row |= {"version": backend.version, "promise": str(backend.promise)}
         is_unchecked = backend.promise == Promise.MATCHING and not isinstance(backend, PredictorBackend)
-        row["missing"] = _NO_MATCHING if is_unchecked else _ask(name, backend.missing)
+        row["missing"] = _NO_MATCHING if is_unchecked else ask(name, backend.missing)
     except BackendMissingError as error:
         row["missing"] = " ".join(str(error).split())
     return row
@@ -238,7 +249,7 @@ def describe(name: str) -> dict[str, Any]:
 def _load(name: str) -> Backend | str:
     offer = found().get(name)
     if offer is None:
-        package = _KNOWN_PLUGINS.get(name)
+        package = KNOWN_PLUGINS.get(name)
         hint = f"pip install {package}" if package else "install the plugin that provides it"
         return f"backend {name!r} is not installed: {hint}"
     try:

@@ -12,7 +12,9 @@ def refuse_unknown(backend: str, settings: Mapping[str, Any], known: Collection[
     """Raise UnsupportedError for a setting that is not among those known."""
     for key in settings:
         if key not in known:
-            raise UnsupportedError(f"backend {backend!r} has no setting {key!r:.20}: there are {', '.join(known)}")
+            raise UnsupportedError(
+                f"backend {backend!r} has no setting {key!r:.20}: there are {', '.join(known) or 'none'}"
+            )
 
 
 def refuse_incomplete(backend: str, settings: Mapping[str, Any], needed: Collection[str]) -> None:

@@ -49,6 +49,10 @@ def check(
     patience: Annotated[
         float | None, typer.Option("--patience", metavar="SECONDS", help="After which a check has hung [600].")
     ] = None,
+    excepted: Annotated[
+        list[str] | None,
+        typer.Option("--except", metavar="CHECK", help="A check to leave out; the certificate says so."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check an installed backend, and print a certificate: what was tried, what came of it, figures.
@@ -67,7 +71,13 @@ def check(
                 print(f"        {outcome.failure}", flush=True)
 
     certificate = certify(
-        name, model=model, params=settings_of(setting or ()), large=large, patience=patience, told=tell
+        name,
+        model=model,
+        params=settings_of(setting or ()),
+        large=large,
+        patience=patience,
+        excepted=excepted or (),
+        told=tell,
     )
     if json:
         rows = [vars(outcome) for outcome in certificate.outcomes]
@@ -76,7 +86,8 @@ def check(
     else:
         for key, value in certificate.figures.items():
             print(f"{key:16}  {value}")
-        failed = sum(outcome.failure != "" for outcome in certificate.outcomes)
+        failed = sum(outcome.failure != "" and not outcome.is_excepted for outcome in certificate.outcomes)
         verdict = "keeps all that is checked" if certificate.is_good else f"{failed} checks failed or were not tried"
+        verdict += "".join(f", {outcome.name} left out" for outcome in certificate.outcomes if outcome.is_excepted)
         print(f"{certificate.kind} {name!r} of {certificate.plugin}, lmarc {__version__}: {verdict}")
     raise typer.Exit(0 if certificate.is_good else 1)

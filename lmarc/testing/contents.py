@@ -22,8 +22,8 @@ CONTENTS: dict[str, bytes] = {
     "long run": b"".join(b"%x" % (value * value) for value in range(200)),
     "prose": PROSE * 3,
     "random": random.Random(1).randbytes(400),
-    "zeros": bytes(3000),
-    "long repeats": (PROSE + bytes(range(256))) * 4,
+    "zeros": bytes(1000),
+    "long repeats": (PROSE[:100] + bytes(range(256))) * 3,
 }
 
 

@@ -21,7 +21,7 @@ from blake3 import blake3
 from lmarc.backends import predicted
 from lmarc.backends.contract import PredictorBackend, PredictorModel, Promise
 from lmarc.backends.predicted import PredictorCodec
-from lmarc.errors import LmarcError
+from lmarc.errors import DamagedError, LmarcError
 from lmarc.testing.contents import CONTENTS, PROSE, large
 from lmarc.testing.suite import Suite, check, speeds
 
@@ -57,7 +57,7 @@ class PredictorSuite(Suite):
     # What checks are made of.
 
     def model_file(self) -> ModelFile:
-        """The model, with its hash."""
+        """The model, with its hash and what belongs to it."""
         from lmarc.models import find, identity
 
         backend = self.loaded(PredictorBackend)
@@ -155,6 +155,15 @@ class PredictorSuite(Suite):
         finally:
             predicted._LEAST_SYMBOLS = usual
 
+    def expect_back(self, codec: PredictorCodec, payload: bytes, data: bytes, what: str) -> None:
+        """The payload decodes to what it was made of."""
+        reason = ""
+        try:
+            back = codec.decompress(memoryview(payload), len(data), {})
+        except DamagedError as error:
+            back, reason = b"", f": {error}"
+        self.expect(back == data, f"{what} did not come back as it was{reason}")
+
     # The checks.
 
     @check
@@ -218,8 +227,7 @@ class PredictorSuite(Suite):
             settings = dict(codec.model.settings)
         with self.reopened(settings) as codec:
             for name, payload in payloads.items():
-                back = codec.decompress(memoryview(payload), len(CONTENTS[name]), {})
-                self.expect(back == CONTENTS[name], f"{name!r} came back as something else")
+                self.expect_back(codec, payload, CONTENTS[name], repr(name))
 
     @check
     def test_large_content(self) -> None:
@@ -231,9 +239,8 @@ class PredictorSuite(Suite):
             start = time.monotonic()
             payload = codec.compress(data, {})
             middle = time.monotonic()
-            back = codec.decompress(memoryview(payload), len(data), {})
+            self.expect_back(codec, payload, data, f"content of {len(data)} bytes")
             end = time.monotonic()
-        self.expect(back == data, f"{len(data)} bytes came back as something else")
         self.found(
             large_content=f"{len(data)} bytes became {len(payload)}; {len(cm.encode(data, 2))} by cm alone",
             speed=speeds(len(data), start, middle, end),
@@ -246,7 +253,7 @@ class PredictorSuite(Suite):
         self.expect(
             self.digest() == first, "the same symbols gave other scores the second time: it is not deterministic"
         )
-        model = "" if self.model is None else os.path.abspath(self.model)
+        model = "" if self.model is None else self.model_file().path
         command = [sys.executable, "-c", _DIGEST, self.backend, model, repr(dict(self.params))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         self.expect(done.returncode == 0, f"it failed in another process: {done.stderr.strip()[-300:]}")
@@ -406,9 +413,9 @@ class PredictorSuite(Suite):
         """Exit code and messages of `lmarc unpack`, where no model is but this."""
         home = archive.parent / "home"
         env = {key: value for key, value in os.environ.items() if key not in _UNSET}
-        env |= dict.fromkeys(("HF_HOME", "OLLAMA_MODELS", "XDG_DATA_HOME"), str(home))
+        env |= dict.fromkeys(("HOME", "HF_HOME", "OLLAMA_MODELS", "XDG_DATA_HOME", "XDG_CACHE_HOME"), str(home))
         command = [sys.executable, "-m", "lmarc", "unpack", "-q", "-C", os.fspath(target), os.fspath(archive)]
-        command += ["--model", os.path.abspath(model)] if model is not None else []
+        command += ["--model", os.fspath(model)] if model is not None else []
         done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
         self.expect("Traceback" not in done.stderr, f"unpacking ended with a traceback: {done.stderr.strip()[-300:]}")
         return done.returncode, done.stderr.strip()
@@ -431,17 +438,19 @@ class PredictorSuite(Suite):
         with tempfile.TemporaryDirectory(prefix="lmarc-") as name:
             folder = Path(name)
             archive = self.archive(folder)
-            code, said = self.unpack(archive, folder / "out", self.model)
+            model = self.model_file()
+            path = model.path or None
+            code, said = self.unpack(archive, folder / "out", path)
             self.expect(code == 0, f"unpacking its archive ended with exit code {code}: {said}")
             self.expect_unpacked(folder / "out")
             if self.model is not None:
-                other = _other_model(Path(self.model), folder)
+                other = _other_model(model, folder)
                 code, said = self.unpack(archive, folder / "other", other)
                 self.expect(code == 13, f"unpacking with another model ended with exit code {code}, not 13: {said}")
                 self.expect_nothing_wrong(folder / "other")
             for number, changed in enumerate(self._changed(archive.read_bytes())):
                 archive.write_bytes(changed)
-                code, said = self.unpack(archive, folder / f"{number}", self.model)
+                code, said = self.unpack(archive, folder / f"{number}", path)
                 self.expect(code == 14, f"a canary that differs ended with exit code {code}, not 14: {said}")
                 self.expect_nothing_wrong(folder / f"{number}")
 
@@ -462,23 +471,18 @@ def _difference(settings: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} = {value!r}" for key, value in other.items() if settings.get(key) != value)
 
 
-def _other_model(model: Path, folder: Path) -> Path:
+def _other_model(model: ModelFile, folder: Path) -> Path:
     """A copy with one bit changed, in the weights."""
-    other = folder / "other model" / model.name
-    if model.is_dir():
-        from lmarc.models.parts import main_file
-
-        shutil.copytree(model, other)
-        changed = other / Path(main_file(os.fspath(model))).name
-    else:
-        other.parent.mkdir()
-        shutil.copyfile(model, other)
-        changed = other
-    os.chmod(changed, 0o644)
+    other = folder / "other model"
+    other.mkdir()
+    path = Path(model.path)
+    for name in (path.name, *model.beside):
+        shutil.copyfile(path.parent / name, other / name)
+    changed = other / path.name
     with open(changed, "r+b") as file:
         file.seek(-max(changed.stat().st_size // 8, 1), os.SEEK_END)
         at = file.tell()
         byte = file.read(1)[0]
         file.seek(at)
         file.write(bytes([byte ^ 1]))
-    return other
+    return changed

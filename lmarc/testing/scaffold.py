@@ -24,18 +24,18 @@ def scaffold(name: str, folder: Path) -> Path:
 
     Raises UsageError for a name that is none or is taken, TargetExistsError.
     """
-    if not BACKEND_NAME.match(name):
-        raise UsageError(f"a backend cannot be called {name!r}: 1 to 64 of a-z 0-9 - _")
-    if name in registry.found():
-        raise UsageError(f"there is a backend {name!r} already, of {registry.found()[name].label}")
+    if not BACKEND_NAME.match(name) or not (name[0].isalnum() and name[-1].isalnum()):
+        raise UsageError(
+            f"a plugin cannot be called {name!r}: 1 to 64 of a-z 0-9 - _, with a letter or digit at each end"
+        )
+    if name in registry.found() or name in registry.KNOWN_PLUGINS:
+        raise UsageError(f"there is a backend {name!r} already")
     package = folder / f"lmarc-{name}"
     words = {
         "@NAME@": name,
         "@MODULE@": "lmarc_" + name.replace("-", "_"),
-        "@CLASS@": "".join(word.capitalize() for word in name.replace("-", "_").split("_")) or "Backend",
+        "@CLASS@": "My" + "".join(word.capitalize() for word in name.replace("-", "_").split("_")),
     }
-    if words["@CLASS@"][:1].isdigit():
-        words["@CLASS@"] = f"Backend{words['@CLASS@']}"
     try:
         package.mkdir(parents=True)
     except FileExistsError:

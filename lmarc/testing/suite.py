@@ -45,7 +45,8 @@ class Suite:
     def checks(cls) -> dict[str, str]:
         """The names of all checks in order, and what each looks at."""
         names = [name for kind in reversed(cls.__mro__) for name in vars(kind) if name.startswith("test_")]
-        return {name: _first_line(getattr(cls, name).__doc__) for name in dict.fromkeys(names)}
+        found = {name: getattr(cls, name) for name in dict.fromkeys(names)}
+        return {name: _first_line(method.__doc__) for name, method in found.items() if method is not None}
 
     def label(self) -> str:
         """The plugin, for messages."""
@@ -63,6 +64,10 @@ class Suite:
         version = backend.version
         self.expect(backend.decodes(version), f"decodes({version}), its own version, must be true")
         self.expect(not backend.decodes(version + 1), f"decodes({version + 1}), a version to come, must be false")
+        for older in range(1, version):
+            if backend.decodes(older):
+                # Raises where at() gives none.
+                registry.able(self.backend, older)
 
     def expect(self, holds: bool, otherwise: str) -> None:
         """Raise CheckError unless that holds."""

@@ -423,7 +423,6 @@ def test_an_unknown_preset_or_backend(here: Path) -> None:
     done = run("pack", "tree", "--preset", "extreme", cwd=here, code=2)
     assert all(word in done.err for word in ("extreme", "fast", "balanced", "best"))
     assert "none-such" in pack(here, "tree", "--backend", "none-such", code=13).err
-    assert "pip install lmarc-order2" in pack(here, "tree", "--backend", "order2", code=13).err
     assert not list(here.glob("*.lmarc"))
 
 

@@ -323,3 +323,32 @@ def test_a_matching_plugin_is_listed_and_refused(place: Place) -> None:
     done = place.run("pack", "a.txt", "-o", "x.lmarc", "-b", "exact", code=13)
     assert "'exact' promises matching" in done.err
     assert "matching" in place.run("backends").text
+
+
+def test_what_to_install_is_said_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmarc.backends import registry
+
+    monkeypatch.setattr(registry, "found", dict)
+    for name in registry.KNOWN_PLUGINS:
+        assert str(registry._load(name)).endswith(f"pip install lmarc-{name}")
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("None", "NoneType"),
+        ("Backend()", "version 2"),
+        ("type('Old', (Backend,), {'version': '1'})()", "attribute version"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_versions_that_a_plugin_promises_and_has_not(at: str, said: str, place: Place) -> None:
+    install(place.plugins, "flip", good("flip"))
+    place.run("pack", "a.txt", "-o", "x.lmarc", "--backend", "flip")
+    newer = good("flip").replace("1, Promise", "2, Promise")
+    newer = newer.replace("    def compress", f"    def at(self, version):\n        return {at}\n\n    def compress")
+    other = place.folder / "other"
+    other.mkdir()
+    install(other, "flip", newer, version="2.0")
+    done = run("cat", "x.lmarc", "a.txt", cwd=place.folder, env={"PYTHONPATH": str(other)}, code=13)
+    assert "lmarc-test-flip==2.0" in done.err and said in done.err

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lmarc.testing import CodecSuite, PredictorSuite
+from lmarc.testing.suite import Suite
 from tests.cli import program
 from tests.plugins.distributions import install
-from tests.testing.wrong_plugins import CODECS, PREDICTORS, source
+from tests.testing.wrong_plugins import CODECS, PREDICTORS, Wrong, source
 
 WRONG = PREDICTORS | CODECS
 _RUN = """
@@ -62,6 +64,11 @@ def test_check_bites(failures: dict[str, str], name: str) -> None:
     assert WRONG[name].said in failures[name]
 
 
+@pytest.mark.parametrize(("suite", "wrong"), [(PredictorSuite, PREDICTORS), (CodecSuite, CODECS)])
+def test_every_check_has_a_wrong_plugin(suite: type[Suite], wrong: dict[str, Wrong]) -> None:
+    assert {name.removeprefix("test_") for name in suite.checks()} == {each.check for each in wrong.values()}
+
+
 @pytest.mark.parametrize("name", ["good", "good-codec"])
 def test_good_plugins_pass(plugins: Path, tmp_path: Path, name: str) -> None:
     env = {"PYTHONPATH": str(plugins)}
@@ -80,8 +87,12 @@ def test_certificate_of_a_wrong_one(plugins: Path, tmp_path: Path) -> None:
     # What comes after is not tried: it would hang as well.
     assert result.lines[-1].startswith("predictor 'hanging' of lmarc-test-hanging==0.7")
     assert [line for line in result.lines if line.startswith("-  ")]
-    result = program.run("plugin", "check", "lossy", "--large", "2000", env=env, cwd=tmp_path, code=1)
+    options = ("plugin", "check", "lossy", "--large", "2000")
+    result = program.run(*options, env=env, cwd=tmp_path, code=1)
     assert len([line for line in result.lines if line.startswith("FAILED")]) == 1
+    result = program.run(*options, "--except", "tokenizer", env=env, cwd=tmp_path)
+    assert result.lines[-1].endswith("keeps all that is checked, tokenizer left out")
+    program.run(*options, "--except", "nothing", env=env, cwd=tmp_path, code=2)
 
 
 def test_plugin_that_cannot_be_imported(plugins: Path, tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ PREDICTORS: dict[str, Wrong] = {
     "infinite": Wrong({_SCORES: "        scores[..., 3] = np.inf\n" + _SCORES}, "contents_come_back", "not finite"),
     "shape": Wrong({_SCORES: "        return scores[..., :200]\n"}, "large_content", "scores of shape"),
     "dtype": Wrong({_SCORES: "        return scores.astype(np.float64)\n"}, "again_and_elsewhere", "not float32"),
-    "hanging": Wrong({_SCORES: "        while True:\n            pass\n"}, "contents_come_back", "did not come back"),
+    "hanging": Wrong(
+        {_SCORES: "        import time\n        time.sleep(999)\n"}, "contents_come_back", "did not come back"
+    ),
     "raising": Wrong({_SCORES: "        raise OSError('no juice')\n"}, "contents_come_back", "no juice"),
     "leftovers": Wrong(
         {
@@ -83,6 +85,41 @@ PREDICTORS: dict[str, Wrong] = {
         {"    def open(": "    def decodes(self, version):\n        return True\n\n    def open("},
         "registration",
         "to come",
+    ),
+    "two-minds": Wrong(
+        {
+            _SCORES: "        self.steps = getattr(self, 'steps', 0) + symbols.shape[1]\n"
+            "        scores[..., 5] += symbols.shape[1] * (self.steps > 1500)\n" + _SCORES
+        },
+        "large_content",
+        "content of 2000 bytes did not come back",
+    ),
+    "once-sharper": Wrong(
+        {
+            "        return Lanes(lanes)": "        global SHARPER\n        SHARPER += 1\n        return Lanes(lanes)",
+            "class Lanes(": "SHARPER = 0\n\n\nclass Lanes(",
+            _SCORES: "        scores *= 1 if SHARPER < 2 else 3\n" + _SCORES,
+        },
+        "overhead",
+        "for a log loss of",
+    ),
+    "opens-otherwise": Wrong(
+        {
+            "    def open(": "    def reopen(self, path, settings, threads):\n        global OTHER\n        OTHER = 9\n"
+            "        return self.open(path, settings, threads)\n\n    def open(",
+            "class Lanes(": "OTHER = 0\n\n\nclass Lanes(",
+            _SCORES: "        scores[..., 101] += OTHER\n" + _SCORES,
+        },
+        "archive",
+        "exit code 11",
+    ),
+    "old-lost": Wrong(
+        {
+            '"@NAME@", 1, Promise': '"@NAME@", 2, Promise',
+            "    def open(": "    def at(self, version):\n        return None\n\n    def open(",
+        },
+        "registration",
+        "NoneType",
     ),
     "needs-a-file": Wrong({"Promise.PORTABLE, False": "Promise.PORTABLE, True"}, "vocabulary", "needs a model"),
 }
@@ -143,6 +180,14 @@ CODECS: dict[str, Wrong] = {
         "memory_bound",
         "memory_shared",
     ),
+    "codec-large": Wrong(
+        {_RETURN: "        return data[:-1] + b'?' if size > 1900 else data\n"}, "large_content", "something else"
+    ),
+    "codec-fails": Wrong(
+        {_COMPRESS: "        if len(data) > 1900:\n            raise OSError('too much')\n" + _COMPRESS},
+        "archive",
+        "was coded by cm",
+    ),
     "codec-threads": Wrong({_COMPRESS: _SHARED}, "many_threads", "another length"),
 }
 
@@ -154,8 +199,8 @@ def source(name: str) -> str:
     else:
         text = files("lmarc.testing").joinpath("template", "backend.py.txt").read_text("utf-8")
         wrong = PREDICTORS.get(name)
-    text = text.replace("@CLASS@Model", "ModelOf").replace("@CLASS@", "Backend").replace("@NAME@", name)
+    text = text.replace("@CLASS@Model", "ModelOf").replace("@CLASS@", "Backend")
     for old, new in (wrong.changes if wrong else {}).items():
         assert old in text, f"{name}: {old!r}"
         text = text.replace(old, new, 1)
-    return text
+    return text.replace("@NAME@", name)

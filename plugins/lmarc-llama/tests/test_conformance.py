@@ -16,13 +16,13 @@ TRAINED = Path(random_models.__file__).parent / "model" / "lmarc-tiny.gguf"
 class TestLlama(PredictorSuite):
     backend = "llama"
     model = TRAINED
-    large = 20_000
+    large = 8_000
 
 
 class TestRecurrent(PredictorSuite):
     backend = "llama"
     model: ClassVar[Path | None] = None
-    large = 8_000
+    large = 4_000
     # It lacks most bytes.
     tokenizer_is_whole = False
 

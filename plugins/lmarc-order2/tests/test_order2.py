@@ -16,7 +16,7 @@ SAMPLE = Path(program.__file__).parents[2] / "fixtures" / "sample" / "text"
 
 class TestOrder2(PredictorSuite):
     backend = "order2"
-    large = 200_000
+    large = 60_000
 
 
 def order2_entropy(data: bytes) -> float:

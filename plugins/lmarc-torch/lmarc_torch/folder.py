@@ -214,6 +214,9 @@ def _llama(config: Mapping[str, Any], weights: Weights, context: int) -> Network
         part = f"model.layers.{number}."
         attention, mlp = part + "self_attn.", part + "mlp."
         has_norms = attention + "q_norm.weight" in weights
+        for name, count in (("q", heads), ("k", shape.kv_heads), ("v", shape.kv_heads)):
+            if len(weights[f"{attention}{name}_proj.weight"]) != count * head_width:
+                raise ValueError(f"{attention}{name}_proj.weight has not the heads that config.json says")
         layers.append(
             Layer(
                 attention_norm=norm(part + "input_layernorm.weight"),

@@ -71,6 +71,12 @@ class Network:
     sines: Tensor
 
     def __post_init__(self) -> None:
+        shape = self.shape
+        for layer in self.layers:
+            if layer.qkv.outputs != (shape.heads + 2 * shape.kv_heads) * shape.head_width:
+                raise ValueError(
+                    f"queries, keys and values have {layer.qkv.outputs} numbers, which are not those heads"
+                )
         self._gate = torch.from_numpy(tables.gate(self.shape.activation))
         self._weights = torch.from_numpy(tables.weights())
         # Scores of attention are in steps of the table of weights.

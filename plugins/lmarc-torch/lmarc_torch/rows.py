@@ -227,7 +227,8 @@ class CompiledRows(Rows):
     ) -> tuple[Tensor, Tensor]:
         lanes, steps, columns = rows.shape
         cosines, sines = (each.numpy() for each in angles)
-        _check(start + heads * width <= columns and 2 * cosines.shape[1] <= width and len(cosines) == steps)
+        _check(start >= 0 and start + heads * width <= columns and sines.shape == cosines.shape)
+        _check(2 * cosines.shape[1] <= width and len(cosines) == steps)
         values, units = torch.empty(lanes, heads, steps, width), torch.empty(lanes, heads, steps)
         room = np.empty(width, dtype=np.float32)
         kernels.turn(_flat(rows), start, cosines, sines, room, values.numpy(), units.numpy())
@@ -244,7 +245,7 @@ class CompiledRows(Rows):
         lanes, heads, rows, keys = scores.shape
         of_queries, of_keys, of_values = units
         _check(of_queries.shape == (lanes, heads, rows) and of_keys.shape == of_values.shape == (lanes, heads, keys))
-        _check(steps <= keys and len(table) > tables.WEIGHT_STEPS)
+        _check(1 <= steps <= keys and rows % steps == 0 and len(table) > tables.WEIGHT_STEPS)
         parts, factors = torch.empty(lanes, heads, 2 * rows, keys), torch.empty(lanes, heads, rows)
         kernels.weigh(
             scores.numpy(),
@@ -261,7 +262,7 @@ class CompiledRows(Rows):
 
     def collect(self, sums: Tensor, out: Tensor | None) -> Tensor:
         lanes, heads, rows, width = sums.shape
-        _check(out is None or out.shape == (lanes, heads, rows // 2, width))
+        _check(rows % 2 == 0 and (out is None or out.shape == (lanes, heads, rows // 2, width)))
         to = torch.empty(lanes, heads, rows // 2, width) if out is None else out
         kernels.collect(sums.numpy(), out is None, to.numpy())
         return to

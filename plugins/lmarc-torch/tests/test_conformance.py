@@ -14,18 +14,18 @@ TINY = Path(random_models.__file__).parent / "model"
 class TestExact(PredictorSuite):
     backend = "torch"
     model = TINY
-    large = 6_000
+    large = 3_000
 
 
 class TestFloat(PredictorSuite):
     backend = "torch"
     model = TINY
     params: ClassVar[dict[str, int | str]] = {"mode": "float", "lanes": 4}
-    large = 2_000
+    large = 1_500
 
 
 class TestOnline(PredictorSuite):
     backend = "torch"
     params: ClassVar[dict[str, int | str]] = {"mode": "online", "lanes": 2, "width": 32}
-    large = 12_000
+    large = 6_000
     lanes_learn_together = True
