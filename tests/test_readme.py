@@ -16,6 +16,8 @@ README = (ROOT / "README.md").read_text()
 def test_python_example_runs(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "main.py").write_text("print('hello')\n" * 20)
+    (tmp_path / "src" / "build").mkdir()
+    (tmp_path / "more.txt").write_text("And more of it.\n")
     (tmp_path / "notes.txt").write_text("Prediction is compression.\n")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert blocks

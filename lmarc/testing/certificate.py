@@ -18,7 +18,7 @@ from lmarc.testing.suite import HangError, Suite
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a check: `failure` is "" where it passed, None where it was not tried: since it was to be left out, or
+    """What came of a check: `failure` is "" where it passed, None where it was not tried, as it was to be left out or
     another had hung."""
 
     name: str

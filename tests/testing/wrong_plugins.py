@@ -63,9 +63,7 @@ PREDICTORS: dict[str, Wrong] = {
     "infinite": Wrong({_SCORES: "        scores[..., 3] = np.inf\n" + _SCORES}, "contents_come_back", "not finite"),
     "shape": Wrong({_SCORES: "        return scores[..., :200]\n"}, "large_content", "scores of shape"),
     "dtype": Wrong({_SCORES: "        return scores.astype(np.float64)\n"}, "again_and_elsewhere", "not float32"),
-    "hanging": Wrong(
-        {_SCORES: "        import time\n        time.sleep(999)\n"}, "contents_come_back", "did not come back"
-    ),
+    "hanging": Wrong({_SCORES: "        __import__('time').sleep(999)\n"}, "contents_come_back", "did not come back"),
     "raising": Wrong({_SCORES: "        raise OSError('no juice')\n"}, "contents_come_back", "no juice"),
     "leftovers": Wrong(
         {
@@ -98,7 +96,7 @@ PREDICTORS: dict[str, Wrong] = {
         {
             "        return Lanes(lanes)": "        global SHARPER\n        SHARPER += 1\n        return Lanes(lanes)",
             "class Lanes(": "SHARPER = 0\n\n\nclass Lanes(",
-            _SCORES: "        scores *= 1 if SHARPER < 2 else 3\n" + _SCORES,
+            _SCORES: "        scores *= 3 if SHARPER < 2 else 1\n" + _SCORES,
         },
         "overhead",
         "for a log loss of",
@@ -186,7 +184,7 @@ CODECS: dict[str, Wrong] = {
     "codec-fails": Wrong(
         {_COMPRESS: "        if len(data) > 1900:\n            raise OSError('too much')\n" + _COMPRESS},
         "archive",
-        "was coded by cm",
+        "too much",
     ),
     "codec-threads": Wrong({_COMPRESS: _SHARED}, "many_threads", "another length"),
 }
