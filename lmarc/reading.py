@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from lmarc.archive.read import Archive
+from lmarc.archive.read import MAX_MEMBERS, Archive
 from lmarc.container import wire
 from lmarc.errors import DamagedError, UsageError
 
@@ -22,12 +22,13 @@ def open(
     models: Iterable[str] = (),
     threads: int | None = None,
     max_time: float | None = None,
+    max_members: int | None = MAX_MEMBERS,
 ) -> Archive:
     """Open an archive for reading, from a path or a seekable binary file.
 
     `models` are files and folders where a model that the archive needs may be, before where models usually are;
     `threads` is how many processors it may use, and `max_time`, in seconds, how long extracting with it may be expected
-    to take: longer raises LimitError.
+    to take: longer raises LimitError. So does an archive of more than `max_members` members (None: of any number).
 
     Raises NotAnArchiveError, UnsupportedError or LimitError. A damaged archive opens; its `damage` tells what is
     wrong, and its members are those that can still be found.
@@ -41,10 +42,10 @@ def open(
     (['notes.txt'], b'Prediction is compression.')
     """
     if not isinstance(file, (str, os.PathLike)):
-        return Archive(file, owned=False, models=models, threads=threads, max_time=max_time)
+        return Archive(file, owned=False, models=models, threads=threads, max_time=max_time, max_members=max_members)
     handle = builtins.open(file, "rb")
     try:
-        return Archive(handle, owned=True, models=models, threads=threads, max_time=max_time)
+        return Archive(handle, owned=True, models=models, threads=threads, max_time=max_time, max_members=max_members)
     except BaseException:
         handle.close()
         raise

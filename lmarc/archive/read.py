@@ -37,6 +37,11 @@ from lmarc.errors import (
 if TYPE_CHECKING:
     from lmarc.archive.compare import Difference
 
+#: Members that an archive has at most, and how many times as large as itself, from so many bytes on, what is extracted
+#: from it may be, unless told otherwise.
+MAX_MEMBERS = 1 << 21
+MAX_RATIO = 1000
+MAX_FREE = 4 << 30
 #: Decoded chunks kept for reading members out of order.
 _CACHED_CHUNKS = 2
 _ZERO_BLOCK = 1 << 20
@@ -97,10 +102,11 @@ class Archive:
         models: Iterable[str] = (),
         threads: int | None = None,
         max_time: float | None = None,
+        max_members: int | None = MAX_MEMBERS,
     ) -> None:
         self._file = file
         self._owned = owned
-        self._container = ContainerReader.open(file)
+        self._container = ContainerReader.open(file, max_members)
         self._decoder = ChunkDecoder(self._container, models, threads, max_time)
         self._members = {member.path: member for member in self._container.members}
         self._cache: OrderedDict[int, bytes] = OrderedDict()
@@ -246,17 +252,25 @@ class Archive:
         jobs: int | None = None,
         observer: Observer | None = None,
         check: bool = True,
+        max_size: int | None = None,
     ) -> ExtractResult:
         """Extract members below path: all, or those that these names or globs select.
 
         `force` replaces what exists, `skip_existing` keeps it, `resume` keeps what is just as in the archive and takes
         what an interrupted extraction has decoded (the default is to raise TargetExistsError before writing anything),
         `owner` restores owners, `jobs` is the number of threads, `observer` is told what happens.
+        More than `max_size` bytes of content, holes not counted, are refused with LimitError before anything is
+        written; without it, what is more than MAX_RATIO times the archive, and more than MAX_FREE.
         Members that cannot be extracted do not keep the others from it; at the end IncompleteError tells of them, or,
         with check=False, the result's `failed` alone.
         """
         options = ExtractOptions(force, skip_existing, resume, owner)
-        return self._extract(self.select(names or ()), path, options, jobs, observer, check)
+        chosen = self.select(names or ())
+        total = sum(member.stored_size for member in chosen)
+        if total > (max(MAX_FREE, MAX_RATIO * self.size) if max_size is None else max_size):
+            why = "" if max_size is not None else f", suspiciously much for an archive of {self.size}"
+            raise LimitError(f"{total} bytes would be written{why}: --max-size {total} allows that")
+        return self._extract(chosen, path, options, jobs, observer, check)
 
     def _extract(
         self,

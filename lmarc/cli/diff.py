@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Json, Models
+from lmarc.cli.options import ArchivePath, Json, MaxMembers, Models
 from lmarc.errors import exit_code
 
 
@@ -17,6 +17,7 @@ def diff(
     ] = None,
     directory: Annotated[str, typer.Option("--directory", "-C", metavar="DIR", help="The same, as with unpack.")] = ".",
     model: Models = None,
+    max_members: MaxMembers = None,
     json: Json = False,
 ) -> None:
     """Compare an archive with a tree on disk, by metadata and content hash. Exit code 0: no difference; 1: some."""
@@ -25,7 +26,7 @@ def diff(
     from lmarc.cli.progress import Reporter
     from lmarc.cli.session import opened
 
-    with opened(archive, model) as source, Reporter("comparing", quiet=True) as reporter:
+    with opened(archive, model, max_members=max_members) as source, Reporter("comparing", quiet=True) as reporter:
         found = []
         for item in source.diff(tree or directory, observer=reporter):
             found.append(item)

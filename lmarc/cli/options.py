@@ -25,6 +25,10 @@ MaxTime = Annotated[
         "--max-time", metavar="TIME", help="Refuse at once if a model would take longer: seconds, or 90m, 12h, 2d."
     ),
 ]
+MaxMembers = Annotated[
+    int | None,
+    typer.Option("--max-members", metavar="N", min=0, help="Refuse an archive of more members.  [default: 2097152]"),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option("--model", "-m", metavar="FILE", help="Where a model that the archive needs may be; also a folder."),
@@ -32,6 +36,7 @@ Models = Annotated[
 
 #: More digits than any number has that a header can hold.
 _MOST_DIGITS = 19
+_SIZES = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -47,6 +52,17 @@ def seconds_of(text: str | None) -> float | None:
     if not 0 <= seconds < float("inf"):
         raise UsageError(f"--max-time {text!r} is no time: give seconds, or 90m, 12h, 2d")
     return seconds
+
+
+def bytes_of(text: str | None) -> int | None:
+    """The bytes that a --max-size says. Raises UsageError."""
+    if text is None:
+        return None
+    unit = _SIZES.get(text[-1:].lower(), 0)
+    number = text[:-1] if unit else text
+    if not number.isascii() or not number.isdigit() or len(number) >= _MOST_DIGITS:
+        raise UsageError(f"--max-size {text!r} is no size: give bytes, or 500M, 20G, 1T")
+    return int(number) * (unit or 1)
 
 
 def settings_of(texts: Iterable[str]) -> dict[str, int | str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Jobs, Json, MaxTime, Members, Models, Quiet, Verbose, seconds_of
+from lmarc.cli.options import ArchivePath, Jobs, Json, MaxMembers, MaxTime, Members, Models, Quiet, Verbose, seconds_of
 from lmarc.errors import exit_code
 
 
@@ -14,6 +14,7 @@ def test(
     model: Models = None,
     max_time: MaxTime = None,
     jobs: Jobs = None,
+    max_members: MaxMembers = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -25,7 +26,7 @@ def test(
     from lmarc.cli.session import opened
 
     with (
-        opened(archive, model, jobs, seconds_of(max_time)) as source,
+        opened(archive, model, jobs, seconds_of(max_time), max_members) as source,
         Reporter("testing", quiet=quiet, verbose=verbose) as reporter,
     ):
         chosen = source.select(members or ())

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Jobs, Json, MaxTime, Members, Models, Quiet, Verbose, seconds_of
+from lmarc.cli.options import (
+    ArchivePath,
+    Jobs,
+    Json,
+    MaxMembers,
+    MaxTime,
+    Members,
+    Models,
+    Quiet,
+    Verbose,
+    bytes_of,
+    seconds_of,
+)
 from lmarc.errors import UsageError, exit_code
 
 
@@ -23,6 +35,15 @@ def unpack(
     owner: Annotated[bool, typer.Option("--owner", help="Restore owners, by name where known.")] = False,
     model: Models = None,
     max_time: MaxTime = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            "--max-size",
+            metavar="SIZE",
+            help="Refuse to write more: bytes, or 500M, 20G.  [default: 1000 times the archive, or 4 GiB]",
+        ),
+    ] = None,
+    max_members: MaxMembers = None,
     jobs: Jobs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be extracted.")] = False,
     json: Json = False,
@@ -42,7 +63,7 @@ def unpack(
     if force and skip_existing:
         raise UsageError("--force and --skip-existing exclude each other")
     with (
-        opened(archive, model, jobs, seconds_of(max_time)) as source,
+        opened(archive, model, jobs, seconds_of(max_time), max_members) as source,
         Reporter("unpacking", quiet=quiet, verbose=verbose) as reporter,
     ):
         if dry_run:
@@ -63,6 +84,7 @@ def unpack(
             jobs=jobs,
             observer=reporter,
             check=False,
+            max_size=bytes_of(max_size),
         )
         failed = {os.fsdecode(path): error for path, error in result.failed.items()}
         code = exit_code([*render.damage(source), *failed.values()])

@@ -178,7 +178,7 @@ def _member_row(member: Member, owner: int) -> list[Any]:
     return row
 
 
-def parse_index(head: frames.FrameHead, body: bytes) -> IndexFrame:
+def parse_index(head: frames.FrameHead, body: bytes, most_members: int | None = None) -> IndexFrame:
     """Parse an index frame whose body has been verified. Raises DamagedError, LimitError or UnsupportedError."""
     if head.codec == frames.INDEX_ZSTD:
         body = zframe.decompress(body, head.decoded)
@@ -193,6 +193,8 @@ def parse_index(head: frames.FrameHead, body: bytes) -> IndexFrame:
         raise DamagedError("an index has parts of the wrong type")
     if len(value) == 5 and (type(options) is not dict or not options):
         raise DamagedError("an index's options are not a map")
+    if most_members is not None and len(rows) > most_members:
+        raise LimitError("the archive has more members than --max-members allows")
     if len(owner_rows) > len(rows):
         raise DamagedError("an index has more owners than members")
     owners = [_parse_owner(row) for row in owner_rows]

@@ -38,23 +38,26 @@ class ContainerReader:
     #: Offsets of the index frames of a whole archive, in file order, and how many bytes they decode to.
     indexes: list[int] = field(default_factory=list)
     indexes_size: int = 0
+    max_members: int | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
+        #: How many members index frames may still have, also such as are none any more.
+        self._members_left = self.max_members
         self._starts: list[int] = []
         self._block_start = 0
         self._block = b""
 
     @classmethod
-    def open(cls, file: BinaryIO) -> ContainerReader:
-        """Read header and index of a seekable file.
+    def open(cls, file: BinaryIO, max_members: int | None = None) -> ContainerReader:
+        """Read header and index of a seekable file, of at most so many members.
 
         Raises NotAnArchiveError, UnsupportedError, LimitError, or DamagedError where not even a list can be had.
         """
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         header, start = read_header(file)
-        reader = cls(file, header, size, start)
+        reader = cls(file, header, size, start, max_members=max_members)
         try:
             reader._take(reader._indexes_by_trailer(size))
         except DamagedError as error:
@@ -133,10 +136,14 @@ class ContainerReader:
     def _index_at(self, offset: int, head: frames.FrameHead) -> IndexFrame:
         body = self.read_at(offset + head.size, head.stored)
         frames.verify_body(head, body)
-        return parse_index(head, body)
+        index = parse_index(head, body, self._members_left)
+        if self._members_left is not None:
+            self._members_left -= len(index.members)
+        return index
 
     def _indexes_by_trailer(self, size: int) -> list[IndexFrame]:
         """The index frames, in file order, of an archive of that size."""
+        self._members_left = self.max_members
         end = size - TRAILER_SIZE
         trailer = self.read_at(max(end, 0), TRAILER_SIZE)
         if end < self.frames_start or trailer[4:] != TRAILER_MAGIC:
@@ -222,6 +229,7 @@ class ContainerReader:
     def _walk(self) -> list[IndexFrame]:
         """All valid index frames, by walking frames and searching for the next one where the chain breaks."""
         out = []
+        self._members_left = self.max_members
         # Heads made to overlap would have the same bytes checked again and again.
         budget = 2 * self.size
         decoded = 0
