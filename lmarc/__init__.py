@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lmarc.archive.observer import Observer
     from lmarc.archive.pack import PackResult
     from lmarc.archive.read import Archive, MemberInfo
-    from lmarc.changing import add, compact, remove
+    from lmarc.changing import add, compact, remove, repair
     from lmarc.packing import compress, pack
     from lmarc.reading import decompress, is_lmarc, open
 
@@ -40,6 +40,7 @@ _LAZY = {
     "add": "lmarc.changing",
     "remove": "lmarc.changing",
     "compact": "lmarc.changing",
+    "repair": "lmarc.changing",
     "compress": "lmarc.packing",
     "decompress": "lmarc.reading",
     "is_lmarc": "lmarc.reading",
@@ -77,6 +78,7 @@ __all__ = [
     "open",
     "pack",
     "remove",
+    "repair",
 ]
 
 

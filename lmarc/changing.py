@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from lmarc.archive import recovery
 from lmarc.archive.change import Change
 from lmarc.archive.compact import CompactResult
 from lmarc.archive.filters import Filters
@@ -12,6 +13,7 @@ from lmarc.archive.observer import Observer
 from lmarc.archive.pack import PackResult
 from lmarc.archive.paths import Patterns, escape
 from lmarc.archive.presets import DEFAULT_PRESET
+from lmarc.archive.recovery import RepairResult
 from lmarc.archive.save import SaveFile
 from lmarc.archive.walk import Roots
 from lmarc.container.reader import ContainerReader
@@ -75,6 +77,16 @@ def remove(archive: str | os.PathLike[str], patterns: Iterable[str]) -> int:
             writer.remove(path)
         writer.close(change.sync)
         return len(chosen)
+
+
+def repair(archive: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> RepairResult:
+    """Put an archive right by its recovery data, in its place or to a new file, if there is anything to be put right.
+
+    Raises DamagedError where there is more damage than recovery data can mend; nothing is written then.
+    """
+    path = os.path.realpath(archive)
+    with SaveFile(path if output is None else os.path.realpath(output), replace=output is None) as target:
+        return recovery.repair(path, target)
 
 
 def compact(archive: str | os.PathLike[str]) -> CompactResult:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from lmarc.archive import recovery as recovery_module
 from lmarc.archive.change import Change
 from lmarc.archive.filters import Filters
 from lmarc.archive.jobs import default_jobs
@@ -44,6 +45,7 @@ def pack(
     include: Iterable[str] = (),
     gitignore: bool = False,
     force: bool = False,
+    recovery: float | None = None,
     observer: Observer | None = None,
 ) -> PackResult:
     """Pack a path or several, directories with all below them, into an archive at a path or into a binary file.
@@ -55,6 +57,7 @@ def pack(
     `settings` are what the backend offers to set.
     With a model, or with `resume`, coded chunks are kept beside the archive until it is complete; `resume` goes on
     with those that an interrupted pack left, `force` begins anew, and without either TargetExistsError is raised.
+    `recovery` is how many percent of parity are added, with which lmarc.repair() puts damage right; it needs a path.
     Raises TargetExistsError, BackendMissingError, UsageError.
     """
     return pack_sources(
@@ -70,6 +73,7 @@ def pack(
         resume=resume,
         jobs=jobs,
         force=force,
+        recovery=recovery,
         observer=observer or Observer(),
     )
 
@@ -90,10 +94,14 @@ def pack_sources(
     resume: bool = False,
     jobs: int | None,
     force: bool,
+    recovery: float | None = None,
     observer: Observer,
 ) -> PackResult:
     """pack() with all that the command line can ask for: `listed` paths, which are taken without what is below them,
     and a `stream` to read to its end, given as member path, descriptor and mtime in ns."""
+    if recovery is not None:
+        # Before the work: whether it can be done.
+        recovery_module.expect_library()
     with ExitStack() as last, _destination(output, force) as (sink, leave_out), Roots() as roots:
         # What is kept goes only when the archive has its name.
         kept = _kept(last, sink, model is not None or bool(settings), resume, force)
@@ -119,7 +127,12 @@ def pack_sources(
             if packer.observer.count and not packer.result.members:
                 # An empty archive in the place of what was asked for, or of an older one, would be a loss.
                 raise LmarcError("nothing could be packed")
-            return packer.finish()
+            result = packer.finish()
+            if recovery is not None:
+                if not isinstance(sink, SaveFile):
+                    raise UsageError("recovery data needs an archive with a name")
+                result.stored += recovery_module.protect(sink, recovery)
+            return result
         except BaseException:
             packer.abandon()
             raise

@@ -82,6 +82,10 @@ class SaveFile:
             infos.append(os.stat(self.path))
         return [(info.st_dev, info.st_ino) for info in infos]
 
+    def fileno(self) -> int:
+        """The descriptor of the working file."""
+        return self._fd
+
     def write(self, data: bytes) -> None:
         """Write all of data."""
         view = memoryview(data)

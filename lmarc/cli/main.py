@@ -47,6 +47,7 @@ COMMANDS = {
     "add": ("add", "add"),
     "rm": ("rm", "rm"),
     "compact": ("compact", "compact"),
+    "repair": ("repair", "repair"),
     "backends": ("backends", "backends"),
     "models": ("models", "models"),
     "plugin": ("plugin", "plugin"),

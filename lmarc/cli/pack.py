@@ -63,6 +63,10 @@ def pack(
     stdin_name: Annotated[
         str, typer.Option("--stdin-name", metavar="NAME", help="Member name for standard input.")
     ] = "stdin",
+    recovery: Annotated[
+        str | None,
+        typer.Option("--recovery", metavar="PERCENT", help="Add so much parity, with which lmarc repair mends damage."),
+    ] = None,
     jobs: Jobs = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace the archive if it exists.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be packed; write nothing.")] = False,
@@ -78,6 +82,7 @@ def pack(
     from lmarc import packing
     from lmarc.archive.filters import Filters
     from lmarc.archive.paths import escape
+    from lmarc.archive.recovery import percent_of
     from lmarc.cli import render
     from lmarc.cli.progress import Reporter, ratio, summary
 
@@ -112,6 +117,7 @@ def pack(
             resume=resume,
             jobs=jobs,
             force=force,
+            recovery=percent_of(recovery) if recovery is not None else None,
             observer=reporter,
         )
     if result.unverified:
