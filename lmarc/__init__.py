@@ -23,6 +23,7 @@ from lmarc.errors import (
     UnsafeMemberError,
     UnsupportedError,
     UsageError,
+    WrongKeyError,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lmarc.archive.observer import Observer
     from lmarc.archive.pack import PackResult
     from lmarc.archive.read import Archive, MemberInfo
+    from lmarc.archive.secret import Keys, Lock
     from lmarc.changing import add, compact, remove, repair
     from lmarc.packing import compress, pack
     from lmarc.reading import decompress, is_lmarc, open
@@ -47,6 +49,8 @@ _LAZY = {
     "Archive": "lmarc.archive.read",
     "ExtractResult": "lmarc.archive.extract",
     "MemberInfo": "lmarc.archive.read",
+    "Keys": "lmarc.archive.secret",
+    "Lock": "lmarc.archive.secret",
     "Observer": "lmarc.archive.observer",
     "PackResult": "lmarc.archive.pack",
 }
@@ -58,8 +62,10 @@ __all__ = [
     "EnvironmentMismatchError",
     "ExtractResult",
     "IncompleteError",
+    "Keys",
     "LimitError",
     "LmarcError",
+    "Lock",
     "MemberInfo",
     "MemberNotFoundError",
     "NotAnArchiveError",
@@ -69,6 +75,7 @@ __all__ = [
     "UnsafeMemberError",
     "UnsupportedError",
     "UsageError",
+    "WrongKeyError",
     "__version__",
     "add",
     "compact",

@@ -41,6 +41,12 @@ class DamagedError(LmarcError):
     exit_code = 11
 
 
+class WrongKeyError(LmarcError):
+    """An encrypted archive, and no key, or none that decrypts it."""
+
+    exit_code = 12
+
+
 class BackendMissingError(LmarcError):
     """A backend or model that the data needs is not there or cannot run here."""
 

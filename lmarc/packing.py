@@ -18,6 +18,7 @@ from lmarc.archive.pack import Packer, PackResult
 from lmarc.archive.paths import display, parents, why_unsafe
 from lmarc.archive.presets import DEFAULT_PRESET, resolve
 from lmarc.archive.save import SaveFile
+from lmarc.archive.secret import Encrypting, Lock
 from lmarc.archive.walk import Roots, Source, Walker
 from lmarc.backends import registry
 from lmarc.container.writer import Sink
@@ -46,6 +47,7 @@ def pack(
     gitignore: bool = False,
     force: bool = False,
     recovery: float | None = None,
+    lock: Lock | None = None,
     observer: Observer | None = None,
 ) -> PackResult:
     """Pack a path or several, directories with all below them, into an archive at a path or into a binary file.
@@ -58,6 +60,7 @@ def pack(
     With a model, or with `resume`, coded chunks are kept beside the archive until it is complete; `resume` goes on
     with those that an interrupted pack left, `force` begins anew, and without either TargetExistsError is raised.
     `recovery` is how many percent of parity are added, with which lmarc.repair() puts damage right; it needs a path.
+    `lock` encrypts it, for age recipients or with a passphrase.
     Raises TargetExistsError, BackendMissingError, UsageError.
     """
     return pack_sources(
@@ -74,6 +77,7 @@ def pack(
         jobs=jobs,
         force=force,
         recovery=recovery,
+        lock=lock,
         observer=observer or Observer(),
     )
 
@@ -95,6 +99,7 @@ def pack_sources(
     jobs: int | None,
     force: bool,
     recovery: float | None = None,
+    lock: Lock | None = None,
     observer: Observer,
 ) -> PackResult:
     """pack() with all that the command line can ask for: `listed` paths, which are taken without what is below them,
@@ -102,11 +107,22 @@ def pack_sources(
     if recovery is not None:
         # Before the work: whether it can be done.
         recovery_module.expect_library()
-    with ExitStack() as last, _destination(output, force) as (sink, leave_out), Roots() as roots:
+    if lock is not None and (recovery is not None or resume):
+        # Chunks that are kept would lie there plain, and parity is over what is plain.
+        raise UsageError("an encrypted archive has no --recovery, and packing it does not --resume")
+    with (
+        ExitStack() as last,
+        _destination(output, force) as (sink, leave_out),
+        ExitStack() as inner,
+        Roots() as roots,
+    ):
         # What is kept goes only when the archive has its name.
-        kept = _kept(last, sink, model is not None or bool(settings), resume, force)
+        is_slow = lock is None and (model is not None or bool(settings))
+        kept = _kept(last, sink, is_slow, resume, force)
+        # Ends before the archive gets its name.
+        into: Sink = sink if lock is None else inner.enter_context(Encrypting(sink, lock))
         packer = new_packer(
-            sink,
+            into,
             preset,
             backend,
             jobs,

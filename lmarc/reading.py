@@ -8,7 +8,9 @@ import os
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from lmarc.archive import secret
 from lmarc.archive.read import MAX_MEMBERS, Archive
+from lmarc.archive.secret import Keys
 from lmarc.container import wire
 from lmarc.errors import DamagedError, UsageError
 
@@ -23,15 +25,17 @@ def open(
     threads: int | None = None,
     max_time: float | None = None,
     max_members: int | None = MAX_MEMBERS,
+    keys: Keys | None = None,
 ) -> Archive:
     """Open an archive for reading, from a path or a seekable binary file.
 
     `models` are files and folders where a model that the archive needs may be, before where models usually are;
     `threads` is how many processors it may use, and `max_time`, in seconds, how long extracting with it may be expected
     to take: longer raises LimitError. So does an archive of more than `max_members` members (None: of any number).
+    An encrypted archive is decrypted with `keys`, to a temporary file without a name.
 
-    Raises NotAnArchiveError, UnsupportedError or LimitError. A damaged archive opens; its `damage` tells what is
-    wrong, and its members are those that can still be found.
+    Raises NotAnArchiveError, UnsupportedError, LimitError or, for an encrypted one, WrongKeyError. A damaged archive
+    opens; its `damage` tells what is wrong, and its members are those that can still be found.
 
     >>> import lmarc, tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -41,13 +45,20 @@ def open(
     ...     archive.namelist(), archive.read("notes.txt")
     (['notes.txt'], b'Prediction is compression.')
     """
-    if not isinstance(file, (str, os.PathLike)):
-        return Archive(file, owned=False, models=models, threads=threads, max_time=max_time, max_members=max_members)
-    handle = builtins.open(file, "rb")
+    is_ours = isinstance(file, (str, os.PathLike))
+    handle = builtins.open(file, "rb") if isinstance(file, (str, os.PathLike)) else file
     try:
-        return Archive(handle, owned=True, models=models, threads=threads, max_time=max_time, max_members=max_members)
+        if secret.is_encrypted(handle):
+            plain = secret.decrypted(handle, keys or Keys())
+            if is_ours:
+                handle.close()
+            handle, is_ours = plain, True
+        return Archive(
+            handle, owned=is_ours, models=models, threads=threads, max_time=max_time, max_members=max_members
+        )
     except BaseException:
-        handle.close()
+        if is_ours:
+            handle.close()
         raise
 
 

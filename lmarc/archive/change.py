@@ -12,6 +12,7 @@ from typing import Any
 
 from lmarc.archive import fs
 from lmarc.archive.paths import display, parents
+from lmarc.archive.secret import is_encrypted
 from lmarc.container.header import BackendRef, Header
 from lmarc.container.index import Member
 from lmarc.container.reader import ContainerReader
@@ -52,6 +53,8 @@ class Change:
     def _complete(self) -> ContainerReader:
         """The archive as it was last complete, and nothing behind that."""
         file = os.fdopen(os.dup(self._fd), "rb")
+        if is_encrypted(file):
+            raise UsageError(f"{self.path} is encrypted, and cannot be changed: unpack it, and pack anew")
         reader = ContainerReader.open(file)
         if not reader.damage:
             return reader

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Json, MaxMembers, Models
+from lmarc.cli.options import ArchivePath, Json, Key, MaxMembers, Models
 from lmarc.errors import LmarcError, exit_code
 
 #: What a member may hold at most to go into JSON, in bytes.
@@ -19,6 +19,7 @@ def cat(
     members: Annotated[list[str], typer.Argument(metavar="MEMBER...", help="Names or globs.")],
     model: Models = None,
     max_members: MaxMembers = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Write the content of regular files to standard output, one after the other. With --json, base64 in JSON."""
@@ -26,7 +27,7 @@ def cat(
     from lmarc.cli.progress import Reporter
     from lmarc.cli.session import opened, selected
 
-    with opened(archive, model, max_members=max_members) as source:
+    with opened(archive, model, max_members=max_members, key=key) as source:
         chosen = selected(source, members)
         named = {name.rstrip("/") for name in members}
         for info in chosen:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Json, MaxMembers, Models
+from lmarc.cli.options import ArchivePath, Json, Key, MaxMembers, Models
 from lmarc.errors import exit_code
 
 
@@ -18,6 +18,7 @@ def diff(
     directory: Annotated[str, typer.Option("--directory", "-C", metavar="DIR", help="The same, as with unpack.")] = ".",
     model: Models = None,
     max_members: MaxMembers = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Compare an archive with a tree on disk, by metadata and content hash. Exit code 0: no difference; 1: some."""
@@ -26,7 +27,10 @@ def diff(
     from lmarc.cli.progress import Reporter
     from lmarc.cli.session import opened
 
-    with opened(archive, model, max_members=max_members) as source, Reporter("comparing", quiet=True) as reporter:
+    with (
+        opened(archive, model, max_members=max_members, key=key) as source,
+        Reporter("comparing", quiet=True) as reporter,
+    ):
         found = []
         for item in source.diff(tree or directory, observer=reporter):
             found.append(item)

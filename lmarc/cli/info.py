@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Json, MaxMembers
+from lmarc.cli.options import ArchivePath, Json, Key, MaxMembers
 from lmarc.errors import exit_code
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _MAX_VALUE = 40
 
 
-def info(archive: ArchivePath, max_members: MaxMembers = None, json: Json = False) -> None:
+def info(archive: ArchivePath, max_members: MaxMembers = None, key: Key = None, json: Json = False) -> None:
     """Say what an archive is made of: writer, backends, chunks, sizes, and what decoding takes."""
     from lmarc.cli import render
     from lmarc.cli.session import opened
 
-    with opened(archive, max_members=max_members) as source:
+    with opened(archive, max_members=max_members, key=key) as source:
         facts = _facts(source)
         if json:
             render.print_json(facts)

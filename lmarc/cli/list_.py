@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Json, MaxMembers, Members
+from lmarc.cli.options import ArchivePath, Json, Key, MaxMembers, Members
 from lmarc.errors import exit_code
 
 
@@ -18,6 +18,7 @@ def list_members(
     names: Annotated[bool, typer.Option("--names", "-1", help="Names only.")] = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="Names only, as bytes, each ended by a NUL.")] = False,
     max_members: MaxMembers = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """List members: type and mode, size, time (UTC), name."""
@@ -25,7 +26,7 @@ def list_members(
     from lmarc.cli import render
     from lmarc.cli.session import opened, selected
 
-    with opened(archive, max_members=max_members) as source:
+    with opened(archive, max_members=max_members, key=key) as source:
         chosen = selected(source, members)
         if json:
             found = {"members": [render.member(info) for info in chosen], "damage": source.damage}

@@ -25,6 +25,14 @@ MaxTime = Annotated[
         "--max-time", metavar="TIME", help="Refuse at once if a model would take longer: seconds, or 90m, 12h, 2d."
     ),
 ]
+Key = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="For an encrypted archive: an age identity, SSH key, or the passphrase.",
+    ),
+]
 MaxMembers = Annotated[
     int | None,
     typer.Option("--max-members", metavar="N", min=0, help="Refuse an archive of more members.  [default: 2097152]"),

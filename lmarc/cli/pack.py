@@ -6,12 +6,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmarc.cli.options import Jobs, Json, MaxTime, Quiet, Verbose, seconds_of, settings_of
 from lmarc.errors import EXIT_SKIPPED, UsageError
+
+if TYPE_CHECKING:
+    from lmarc.archive.secret import Lock
 
 _STDIN = "-"
 _EXTENSION = ".lmarc"
@@ -67,6 +70,13 @@ def pack(
         str | None,
         typer.Option("--recovery", metavar="PERCENT", help="Add so much parity, with which lmarc repair mends damage."),
     ] = None,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Encrypt with a passphrase: LMARC_PASSPHRASE, or asked for.")
+    ] = False,
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option("--recipient", "-r", metavar="KEY", help="Encrypt for an age recipient or an SSH public key."),
+    ] = None,
     jobs: Jobs = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace the archive if it exists.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be packed; write nothing.")] = False,
@@ -118,6 +128,7 @@ def pack(
             jobs=jobs,
             force=force,
             recovery=percent_of(recovery) if recovery is not None else None,
+            lock=_lock(encrypt, recipient),
             observer=reporter,
         )
     if result.unverified:
@@ -134,6 +145,18 @@ def pack(
         )
     if result.skipped:
         raise typer.Exit(EXIT_SKIPPED)
+
+
+def _lock(encrypt: bool, recipients: list[str] | None) -> Lock | None:
+    """What to encrypt with. Raises UsageError."""
+    from lmarc.archive.secret import Lock
+    from lmarc.cli.session import new_passphrase
+
+    if encrypt and recipients:
+        raise UsageError("--encrypt and --recipient exclude each other: a passphrase, or keys")
+    if recipients:
+        return Lock(recipients)
+    return Lock(passphrase=new_passphrase()) if encrypt else None
 
 
 class _Stdout:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from lmarc.cli.options import ArchivePath, Jobs, Json, MaxMembers, MaxTime, Members, Models, Quiet, Verbose, seconds_of
+from lmarc.cli.options import (
+    ArchivePath,
+    Jobs,
+    Json,
+    Key,
+    MaxMembers,
+    MaxTime,
+    Members,
+    Models,
+    Quiet,
+    Verbose,
+    seconds_of,
+)
 from lmarc.errors import exit_code
 
 
@@ -15,6 +27,7 @@ def test(
     max_time: MaxTime = None,
     jobs: Jobs = None,
     max_members: MaxMembers = None,
+    key: Key = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -26,7 +39,7 @@ def test(
     from lmarc.cli.session import opened
 
     with (
-        opened(archive, model, jobs, seconds_of(max_time), max_members) as source,
+        opened(archive, model, jobs, seconds_of(max_time), max_members, key) as source,
         Reporter("testing", quiet=quiet, verbose=verbose) as reporter,
     ):
         chosen = source.select(members or ())

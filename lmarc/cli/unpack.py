@@ -11,6 +11,7 @@ from lmarc.cli.options import (
     ArchivePath,
     Jobs,
     Json,
+    Key,
     MaxMembers,
     MaxTime,
     Members,
@@ -44,6 +45,7 @@ def unpack(
         ),
     ] = None,
     max_members: MaxMembers = None,
+    key: Key = None,
     jobs: Jobs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be extracted.")] = False,
     json: Json = False,
@@ -63,7 +65,7 @@ def unpack(
     if force and skip_existing:
         raise UsageError("--force and --skip-existing exclude each other")
     with (
-        opened(archive, model, jobs, seconds_of(max_time), max_members) as source,
+        opened(archive, model, jobs, seconds_of(max_time), max_members, key) as source,
         Reporter("unpacking", quiet=quiet, verbose=verbose) as reporter,
     ):
         if dry_run:
