@@ -106,22 +106,33 @@ class ExactSession(Session):
     def __init__(self, model: ExactModel, network: Network, lanes: int) -> None:
         self._model, self._network = model, network
         self._cache = Cache(network.shape, len(network.layers), lanes, model.context, network.device)
+        self._room: torch.Tensor | None = None
         self._seen = torch.zeros(lanes, model.context, dtype=torch.int64)
 
     @torch.inference_mode()
     def advance(self, symbols: Ints32) -> Scores:
         """The next symbols of all lanes, int32[lanes, steps]; returns float32[lanes, steps, vocabulary]."""
         given = torch.from_numpy(symbols.astype(np.int64))
-        parts = []
+        parts: list[torch.Tensor] = []
         while given.shape[1]:
             if self._cache.filled == self._model.context:
                 self._slide()
             now, given = given.tensor_split([self._model.context - self._cache.filled], 1)
-            parts.append(self._network.scores(self._take(now)))
-        if not all(part.isfinite().all() for part in parts):
+            # Only where all is one part, since the next would take its place.
+            room = self._room_for(now.shape) if not parts and not given.shape[1] else None
+            parts.append(self._network.scores(self._take(now), room))
+        # What is no number makes the sum none: one pass, and a closer look only then.
+        if not all(part.sum().isfinite() or part.isfinite().all() for part in parts):
             raise ValueError("it gives scores that are not numbers")
         scores: Scores = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).cpu().numpy()
         return scores
+
+    def _room_for(self, shape: torch.Size) -> torch.Tensor | None:
+        """Memory for scores of that many lanes and steps, the same for every call. A GPU does without."""
+        size = (*shape, self._network.head.outputs)
+        if self._network.device.type == "cpu" and (self._room is None or self._room.shape != size):
+            self._room = torch.empty(size)
+        return self._room
 
     def _take(self, symbols: torch.Tensor) -> torch.Tensor:
         start = self._cache.filled

@@ -18,6 +18,9 @@ from lmarc_torch import tables
 from lmarc_torch.linear import Device, Embedding, Linear
 from lmarc_torch.rows import FASTEST_ON_CPU, KEYS, Norm, Quantised
 
+#: So many steps of queries meet their keys at once.
+_QUERIES = 128
+
 Activation = Literal["silu", "gelu", "gelu_tanh"]
 
 
@@ -125,9 +128,9 @@ class Network:
         cache.filled += steps
         return x
 
-    def scores(self, x: Tensor) -> Tensor:
-        """float32[..., vocabulary]: scores of what may follow."""
-        return self.head(self._rows.norm(self.norm, x, self.head.blocks))
+    def scores(self, x: Tensor, room: Tensor | None = None) -> Tensor:
+        """float32[..., vocabulary]: scores of what may follow, in `room` if that is of use."""
+        return self.head(self._rows.norm(self.norm, x, self.head.blocks), room)
 
     def _transform(self, layer: Layer, x: Tensor) -> Tensor:
         inner = layer.mlp_in(self._rows.norm(layer.mlp_norm, x, layer.mlp_in.blocks))
@@ -156,18 +159,40 @@ class Network:
             rows.turn(heads, (shape.heads + shape.kv_heads) * width, shape.kv_heads, width, still),
         )
         queries, query_units = (
-            each.unflatten(1, (shape.kv_heads, -1)).flatten(2, 3)
-            for each in rows.turn(heads, 0, shape.heads, width, angles)
+            each.unflatten(1, (shape.kv_heads, -1)) for each in rows.turn(heads, 0, shape.heads, width, angles)
         )
+        attended, factors = [], []
+        for first in range(0, steps, _QUERIES):
+            # Keys behind the last of these are of no use to them.
+            now = slice(first, min(first + _QUERIES, steps))
+            end = cache.filled + now.stop
+            part = self._attend_to(
+                queries[:, :, :, now].flatten(2, 3),
+                query_units[:, :, :, now].flatten(2, 3),
+                (keys[:, :, :end], key_units[:, :, :end], values[:, :, :end], value_units[:, :, :end]),
+                now.stop - first,
+            )
+            by_head = (lanes, shape.heads, now.stop - first)
+            attended.append(part[0].view(*by_head, width))
+            factors.append(part[1].view(by_head))
+        return rows.merge(torch.cat(attended, 2), torch.cat(factors, 2), layer.attention_out.blocks)
+
+    def _attend_to(
+        self, queries: Tensor, units: Tensor, known: tuple[Tensor, Tensor, Tensor, Tensor], steps: int
+    ) -> tuple[Tensor, Tensor]:
+        """What queries, float32[lanes, kv heads, heads of each * steps, width], get, and what that is multiplied with.
+
+        Of the keys and values known the last are those of these steps.
+        """
+        keys, key_units, values, value_units = known
         scores = torch.matmul(queries, keys.transpose(2, 3))
-        parts, factors = rows.weigh(scores, (query_units, key_units, value_units), self._scale, self._weights, steps)
+        parts, factors = self._rows.weigh(scores, (units, key_units, value_units), self._scale, self._weights, steps)
         out: Tensor | None = None
         for start in range(0, parts.shape[-1], KEYS):
             run = slice(start, start + KEYS)
-            out = rows.collect(torch.matmul(parts[..., run], values[:, :, run]), out)
+            out = self._rows.collect(torch.matmul(parts[..., run], values[:, :, run]), out)
         assert out is not None
-        by_head = (lanes, shape.heads, steps)
-        return rows.merge(out.view(*by_head, width), factors.view(by_head), layer.attention_out.blocks)
+        return out, factors
 
 
 class Cache:
