@@ -58,7 +58,7 @@ class Change:
         reader = ContainerReader.open(file)
         if not reader.damage:
             return reader
-        end = reader.complete_end()
+        end = reader.unfinished_from()
         if end is None:
             raise DamagedError(f"{self.path} is damaged, and cannot be changed: {reader.damage[0]}")
         os.ftruncate(self._fd, end)

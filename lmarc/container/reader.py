@@ -63,7 +63,7 @@ class ContainerReader:
         except DamagedError as error:
             reader.damage.append(str(error))
             reader._take_walked()
-            end = reader.complete_end()
+            end = reader.unfinished_from()
             if end is not None:
                 reader.damage[0] += f"; what was written up to byte {end} was complete: a later change was not finished"
         return reader
@@ -74,14 +74,18 @@ class ContainerReader:
         paths = [member.path for member in self.members]
         return Before(self.header, self.size, stream_end, self.indexes, self.indexes_size, paths)
 
-    def complete_end(self) -> int | None:
-        """Where the archive ended when it was last complete, if a trailer still says so and it still is.
+    def unfinished_from(self) -> int | None:
+        """Where the archive ended when it was last complete, if what is behind that is a change that was not finished.
 
-        Behind that may stand what a change has written that was not finished.
+        Not where it may be one that was, and is damaged: that has a trailer, or has had one.
         """
+        if self.read_at(self.size - len(TRAILER_MAGIC), len(TRAILER_MAGIC)) == TRAILER_MAGIC:
+            return None
         ends = []
         for offset, head in self.walk_frames():
             end = offset + head.total
+            if head.type == frames.INDEX and end == self.size - TRAILER_SIZE:
+                return None
             trailer = self.read_at(end, TRAILER_SIZE) if head.type == frames.INDEX else b""
             if trailer[4:] == TRAILER_MAGIC and int.from_bytes(trailer[:4], "little") == head.total:
                 ends.append(end + TRAILER_SIZE)

@@ -351,3 +351,22 @@ def test_changes_that_cannot_be(change: dict[str, object], tmp_path: Path) -> No
             assert opened.read("a") == b"content"
     except lmarc.LimitError:
         pass
+
+
+def test_a_damaged_change_is_not_taken_away(here: Path) -> None:
+    """One that was finished: whatever bit of its end is wrong, nothing is cut off."""
+    pack({"a": b"one", "b": b"two"})
+    before = Path("x.lmarc").stat().st_size
+    write({"c": b"three " * 40})
+    lmarc.add("x.lmarc", "c", preset="fast")
+    whole = Path("x.lmarc").read_bytes()
+    for bit in range(8 * before, 8 * len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with lmarc.open(io.BytesIO(bytes(damaged))) as opened:
+            is_seen = bool(opened.damage)
+        if is_seen:
+            Path("x.lmarc").write_bytes(damaged)
+            with pytest.raises(lmarc.DamagedError):
+                lmarc.remove("x.lmarc", ["a"])
+            assert Path("x.lmarc").read_bytes() == damaged
