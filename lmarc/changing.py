@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from lmarc.archive import recovery
-from lmarc.archive.change import Change
+from lmarc.archive.change import Change, check_written, locked
 from lmarc.archive.compact import CompactResult
 from lmarc.archive.filters import Filters
 from lmarc.archive.observer import Observer
@@ -85,8 +86,18 @@ def repair(archive: str | os.PathLike[str], output: str | os.PathLike[str] | Non
     Raises DamagedError where there is more damage than recovery data can mend; nothing is written then.
     """
     path = os.path.realpath(archive)
-    with SaveFile(path if output is None else os.path.realpath(output), replace=output is None) as target:
-        return recovery.repair(path, target)
+    if output is not None:
+        with SaveFile(os.path.realpath(output)) as target:
+            return recovery.repair(path, target)
+    with locked(path), suppress(_UnchangedError), SaveFile(path, replace=True) as target:
+        result = recovery.repair(path, target)
+        if not result.changed:
+            raise _UnchangedError
+    return result
+
+
+class _UnchangedError(Exception):
+    """What would be written is there already."""
 
 
 def compact(archive: str | os.PathLike[str]) -> CompactResult:
@@ -102,4 +113,6 @@ def compact(archive: str | os.PathLike[str]) -> CompactResult:
         if reader.damage:
             raise DamagedError(reader.damage[0])
         with SaveFile(path, replace=True) as target:
-            return write(reader, target)
+            result = write(reader, target)
+            check_written(target.fileno(), len(reader.members))
+            return result

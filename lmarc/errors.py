@@ -77,6 +77,10 @@ class LimitError(LmarcError):
     exit_code = 17
 
 
+class MemberLimitError(LimitError):
+    """An archive of more members than the reader accepts."""
+
+
 class IncompleteError(LmarcError):
     """Some members could not be extracted; the others were. `result` is the ExtractResult, `failed` in it has them.
 

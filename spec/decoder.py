@@ -151,7 +151,6 @@ class Archive:
         self.backends: list[tuple[str, int, dict[str, Any]]] = []
         self.models = len(extra.get("models", []))
         self.add_backends(backends)
-        need(len({backend[:2] for backend in self.backends}) == len(self.backends), "a backend is listed twice")
         need(at == end and isinstance(backends, list) and self.data[-2:] == b"\x8e\x5a", "not a header and trailer")
         self.chunks = [(0, 0, 0, 0)]  # end in the content stream, offset, codec, decoded size; one before all of them
         self.members: dict[bytes, dict[str, Any]] = {}  # by path: what `list` prints

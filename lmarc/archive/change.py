@@ -4,13 +4,16 @@ wherever that is cut short, it is what it was before."""
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from lmarc.archive import fs
+from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
+from lmarc.archive.observer import Observer
 from lmarc.archive.paths import display, parents
 from lmarc.archive.secret import is_encrypted
 from lmarc.container.header import BackendRef, Header
@@ -44,24 +47,47 @@ class Change:
             raise
         self.before: Before = self.reader.before()
         self.members = {member.path: member for member in self.reader.members}
+        #: Those that are added.
+        self._directories: set[bytes] = set()
         self._links: dict[bytes, list[bytes]] = {}
         for member in self.reader.members:
             if member.kind == "hardlink":
                 self._links.setdefault(member.target, []).append(member.path)
+        self._decoder = ChunkDecoder(self.reader, (), None, None)
+        self._above = {above for path in self.members for above in parents(path)}
         return self
 
     def _complete(self) -> ContainerReader:
         """The archive as it was last complete, and nothing behind that."""
         file = os.fdopen(os.dup(self._fd), "rb")
+        try:
+            return self._completed(file)
+        except BaseException:
+            # It would keep the lock.
+            file.close()
+            raise
+
+    def _completed(self, file: BinaryIO) -> ContainerReader:
         if is_encrypted(file):
             raise UsageError(f"{self.path} is encrypted, and cannot be changed: unpack it, and pack anew")
         reader = ContainerReader.open(file)
         if not reader.damage:
             return reader
-        end = reader.unfinished_from()
-        if end is None:
-            raise DamagedError(f"{self.path} is damaged, and cannot be changed: {reader.damage[0]}")
-        os.ftruncate(self._fd, end)
+        last = reader.last_whole()
+        if last is None:
+            raise DamagedError(
+                f"{self.path} is damaged, and cannot be changed (lmarc repair may help, where it has recovery data): "
+                f"{reader.damage[0]}"
+            )
+        lost = reader.size - last.size
+        if lost > 0:
+            warnings.warn(
+                f"{display(os.fsencode(self.path))}: {lost} bytes that no index names were cut off: what a change that "
+                "was not finished had written",
+                stacklevel=3,
+            )
+        os.pwrite(self._fd, last.trailer, last.size - len(last.trailer))
+        os.ftruncate(self._fd, last.size)
         os.fsync(self._fd)
         return ContainerReader.open(file)
 
@@ -83,17 +109,34 @@ class Change:
         """Everything written is on the disk: before an end says that it is."""
         os.fsync(self._fd)
 
-    def expect_room(self, path: bytes, is_directory: bool) -> None:
-        """Raise UsageError where a member cannot be added, or take the place of one, beside the others."""
+    def files(self) -> list[Member]:
+        """The regular files that were there."""
+        return [member for member in self.reader.members if member.kind == "file"]
+
+    def is_sound(self, member: Member) -> bool:
+        """Whether a file's content decodes here to what the index says."""
+        delivery = Delivery(self._decoder, MemberSink, Observer())
+        delivery.run([member], 1)
+        return not delivery.failed
+
+    def expect(self, path: bytes, is_directory: bool) -> None:
+        """A member is going to be added. Raises UsageError where it cannot be beside the others."""
         for above in parents(path):
             other = self.members.get(above)
-            if other is not None and other.kind != "dir":
+            if other is not None and other.kind != "dir" and above not in self._directories:
                 raise UsageError(f"{display(path)} cannot be added: {display(above)} in the archive is not a directory")
-        known = self.members.get(path)
-        if known is not None and known.kind == "dir" and not is_directory:
-            below = path + b"/"
-            if any(other.startswith(below) for other in self.members):
-                raise UsageError(f"{display(path)} cannot be added: in the archive it is a directory with members")
+        if not is_directory and path in self._above:
+            raise UsageError(f"{display(path)} cannot be added: in the archive there are members below it")
+        self._above.update(parents(path))
+        if is_directory:
+            self._directories.add(path)
+
+    def written(self, member: Member) -> None:
+        """A member has been written: it is no link any more that was there before."""
+        old = self.members.get(member.path)
+        if old is not None and old.kind == "hardlink" and member.path in self._links.get(old.target, ()):
+            self._links[old.target].remove(member.path)
+        self.members[member.path] = member
 
     def heirs(self, gone: Collection[bytes]) -> Iterator[Member]:
         """What hard links become whose file is among those gone: the first of each is the file, the others link to
@@ -112,6 +155,7 @@ class Change:
             self._links[heir.path] = links[1:]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._decoder.close()
         try:
             if kind is None:
                 self.sync()
@@ -122,6 +166,27 @@ class Change:
         finally:
             self.reader.file.close()
             os.close(self._fd)
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """No other process changes the archive meanwhile. Raises LmarcError if one does."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fs.lock(fd, f"{path} is being changed by another process")
+        if not fs.is_at(fd, path):
+            raise LmarcError(f"{path} is being changed by another process")
+        yield
+    finally:
+        os.close(fd)
+
+
+def check_written(fd: int, members: int) -> None:
+    """Raise DamagedError unless an open file is a whole archive of so many members: before it takes another's place."""
+    with os.fdopen(os.dup(fd), "rb") as file:
+        reader = ContainerReader.open(file)
+    if reader.damage or len(reader.members) != members:
+        raise DamagedError(f"what was written is not whole, and has not been used: {reader.damage}")
 
 
 def joined(header: Header, refs: Iterable[BackendRef], models: Sequence[Mapping[str, Any]]) -> tuple[Header, list[int]]:

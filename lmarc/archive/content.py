@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -84,14 +84,24 @@ class ContentReader:
         self._chunker = chunker
         self._whole_limit = whole_limit
         self._known: dict[bytes, int] = {}
+        self._unverified: dict[bytes, Member] = {}
         self._large_sizes: Counter[int] = Counter()
         self.duplicates = 0
 
-    def know(self, member: Member) -> None:
-        """Content that is in the stream already."""
-        if member.stored_size:
-            self._known[member.hash] = member.start
-            self.expect_large(member.size)
+    def know(self, members: Iterable[Member], is_sound: Callable[[Member], bool]) -> None:
+        """Files whose content is in the stream already; before it is relied on, `is_sound` says whether it is that."""
+        self._is_sound = is_sound
+        for member in members:
+            if member.stored_size:
+                self._unverified[member.hash] = member
+                self.expect_large(member.size)
+
+    def _start_of(self, digest: bytes) -> int | None:
+        """Where content with that hash is in the stream, if it is."""
+        member = self._unverified.pop(digest, None)
+        if member is not None and self._is_sound(member):
+            self._known.setdefault(digest, member.start)
+        return self._known.get(digest)
 
     def expect_large(self, size: int) -> None:
         """Announce a file that may be too large to be read whole, so that duplicates among such are noticed."""
@@ -158,7 +168,7 @@ class ContentReader:
     def _add_whole(self, data: bytes, digest: bytes) -> int:
         if not data:
             return 0
-        start = self._known.get(digest)
+        start = self._start_of(digest)
         if start is None:
             self._chunker.make_room(len(data))
             start = self._known[digest] = self._chunker.position
@@ -171,7 +181,7 @@ class ContentReader:
         if is_maybe_known:
             # Reading twice is cheaper than coding twice.
             digest, done = _hash_runs(fd, runs, lambda block: None)
-            known = self._known.get(digest)
+            known = self._start_of(digest)
             if known is not None:
                 self.duplicates += 1
                 return known, digest, done

@@ -88,9 +88,7 @@ class Packer:
         self._change = change
         if change is not None:
             self._chunker.position = change.before.stream_end
-            for member in change.reader.members:
-                if member.kind == "file":
-                    self._reader.know(member)
+            self._reader.know(change.files(), change.is_sound)
         self._latest_mtime = MAX_MTIME if epoch is None else min(epoch * 10**9, MAX_MTIME)
         self._links: dict[tuple[int, int], Member] = {}
 
@@ -232,7 +230,7 @@ class Packer:
             self.observer.skipped(member.path, "its path is too long, or too deep, for an archive")
             return False
         if self._change is not None:
-            self._change.expect_room(member.path, member.kind == "dir")
+            self._change.expect(member.path, member.kind == "dir")
         self.result.members += 1
         self._output.add_member(member, self._chunker.position)
         return True
@@ -343,9 +341,10 @@ class _Output:
     def _write_members(self, writer: ContainerWriter, before: int) -> None:
         while self._waiting and self._waiting[0][0] < before:
             member = self._waiting.popleft()[1]
-            if self._change is not None and member.path in self._change.members:
+            if self._change is not None:
                 for heir in self._change.heirs([member.path]):
                     writer.add_member(heir)
+                self._change.written(member)
             writer.add_member(member)
             if writer.pending_index >= CHECKPOINT_INDEX:
                 writer.checkpoint()

@@ -17,11 +17,10 @@ from blake3 import blake3
 from lmarc.archive.save import SaveFile
 from lmarc.container import frames, wire
 from lmarc.container.index import IndexFrame
-from lmarc.container.reader import ContainerReader
+from lmarc.container.reader import RECOVERY, ContainerReader
 from lmarc.container.writer import TRAILER_MAGIC
 from lmarc.errors import BackendMissingError, DamagedError, LmarcError, UsageError
 
-RECOVERY = 0x72
 #: Blocks of a stripe, parity not counted, and the most with it; stripes of a group; bytes of a block, least and most.
 _DATA_BLOCKS = 200
 _MOST_BLOCKS = 256
@@ -32,6 +31,7 @@ _LEAST_PARITY = 2
 _CHECK_BYTES = 4
 #: A parity frame's numbers and hash take no more.
 _MOST_ROW = 128
+_MOST_SHARE = _CHECK_BYTES * _MOST_BLOCKS * _STRIPES
 _PIECE = 1 << 20
 _MOST_PERCENT = 25.0
 
@@ -193,10 +193,14 @@ def find(data: Buffer) -> dict[Group, _Found]:
     found: dict[Group, _Found] = {}
     mark = frames.SYNC + bytes((RECOVERY,))
     at = data.find(mark)
-    while at >= 0:
+    # Heads made to overlap would have the same bytes checked again and again.
+    budget = 2 * len(data) + _PIECE
+    while at >= 0 and budget > 0:
         after = at + 1
         try:
-            after = _take_frame(data, at, found)
+            head = frames.parse_head(at, data[at : at + frames.MAX_HEAD])
+            budget -= head.stored
+            after = _take_frame(data, at, head, found)
         except (LmarcError, TypeError):
             pass
         at = data.find(mark, after)
@@ -213,9 +217,10 @@ def find(data: Buffer) -> dict[Group, _Found]:
     return {group: found[group] for group in reversed(chain)}
 
 
-def _take_frame(data: Buffer, at: int, found: dict[Group, _Found]) -> int:
+def _take_frame(data: Buffer, at: int, head: frames.FrameHead, found: dict[Group, _Found]) -> int:
     """Take the parity frame that stands there, and return where it ends. Raises LmarcError, TypeError."""
-    head = frames.parse_head(at, data[at : at + frames.MAX_HEAD])
+    if head.stored > _MOST_ROW + 2 * _MOST_BLOCK + _MOST_SHARE:
+        raise DamagedError("not a parity frame")
     body = data[at + head.size : at + head.total]
     frames.verify_body(head, body)
     row, rest = wire.parse_msgpack_prefix(body[:_MOST_ROW])
@@ -259,7 +264,9 @@ def repair(archive: str, target: SaveFile) -> RepairResult:
             for group, parity in found.items():
                 result.blocks += _repair(group, parity, out)
             end = covered
-            for piece in tail(out, groups, *_end_of(target.fileno())):
+            where = _end_of(target.fileno())
+            os.lseek(target.fileno(), covered, os.SEEK_SET)
+            for piece in tail(out, groups, *where):
                 target.write(piece)
                 result.changed |= data[end : end + len(piece)] != piece
                 end += len(piece)
@@ -267,6 +274,8 @@ def repair(archive: str, target: SaveFile) -> RepairResult:
         for start in range(end, len(data), _PIECE):
             target.write(data[start : start + _PIECE])
         result.changed |= result.blocks > 0
+        if os.fstat(target.fileno()).st_size != max(end, len(data)):
+            raise DamagedError("what was put right has not the size that it had")
         return result
 
 
@@ -339,6 +348,7 @@ def _decoded(fec: Any, needed: int, total: int, numbers: list[int], blocks: list
 
 def _end_of(fd: int) -> tuple[list[int], int]:
     """Offsets of the index frames of a whole archive, and where its content stream ends."""
+    # It moves the place in the file that writing goes on from.
     with os.fdopen(os.dup(fd), "rb") as file:
         reader = ContainerReader.open(file)
         if reader.damage:

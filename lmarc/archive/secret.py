@@ -63,7 +63,9 @@ def keys_from(paths: Sequence[str], ask: Callable[[], str] | None) -> Keys:
         if b"AGE-SECRET-KEY-" in data or b"PRIVATE KEY-----" in data:
             identities.append(data)
             continue
-        passphrase = data.decode("utf-8", "surrogateescape").rstrip("\r\n")
+        passphrase = data.decode("utf-8", "replace").rstrip("\r\n")
+        if "\ufffd" in passphrase:
+            raise UsageError(f"{path} is no key: it is not UTF-8")
         if not passphrase or "\n" in passphrase:
             raise UsageError(f"{path} is no key: neither an age identity, an SSH key, nor one line with a passphrase")
     return Keys(identities, passphrase, ask)
@@ -74,6 +76,7 @@ class Encrypting:
 
     def __init__(self, sink: Sink, lock: Lock) -> None:
         self._age = _age()
+        _expect_text(lock.passphrase)
         self._sink, self._lock = sink, lock
         self._recipients = [_recipient(self._age, text) for text in lock.recipients]
         self._plain = io.BytesIO()
@@ -135,7 +138,14 @@ class _Writer:
         """Nothing is held back."""
 
 
+def _expect_text(text: str) -> None:
+    """Raise UsageError for what is no Unicode text, as names and variables may be."""
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise UsageError("a passphrase or recipient is not UTF-8")
+
+
 def _recipient(age: Any, text: str) -> Any:
+    _expect_text(text)
     kind = age.ssh.Recipient if text.startswith("ssh-") else age.x25519.Recipient
     try:
         return kind.from_str(text)
@@ -174,12 +184,14 @@ def decrypted(file: BinaryIO, keys: Keys) -> BinaryIO:
 
 
 def _by_passphrase(age: Any, file: BinaryIO, keys: Keys) -> bytes:
-    size = os.fstat(file.fileno()).st_size if hasattr(file, "fileno") else 0
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if size > 2 * MOST_WITH_PASSPHRASE:
         raise LimitError(f"an archive of {size} bytes behind a passphrase, which goes through memory as a whole")
     passphrase = keys.passphrase or (keys.ask() if keys.ask is not None else "")
     if not passphrase:
         raise WrongKeyError("it is encrypted with a passphrase: give it with --key FILE or LMARC_PASSPHRASE")
+    _expect_text(passphrase)
     plain: bytes = age.passphrase.decrypt(file.read(), passphrase)
     return plain
 

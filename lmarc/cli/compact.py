@@ -17,7 +17,7 @@ def compact(
     """Write an archive anew without the chunks that no member needs any more.
 
     Nothing is decoded or coded anew, so no model is needed; content that was taken out and lies in one chunk with what
-    was not stays.
+    was not stays. Recovery data is not kept.
     """
     from lmarc import changing
     from lmarc.archive.paths import escape

@@ -33,4 +33,4 @@ def repair(
     elif result.changed:
         summary(f"{escape(archive)}: mended, {result.blocks} blocks of content or index were damaged", quiet=quiet)
     else:
-        summary(f"{escape(archive)}: nothing was damaged", quiet=quiet)
+        summary(f"{escape(archive)}: nothing that recovery data covers was damaged", quiet=quiet)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, BinaryIO
 
 from lmarc.container import wire
@@ -91,11 +92,22 @@ class Header:
         everything = (*self.backends, *backends)
         if max(len(everything), len(self.models) + len(models)) > wire.MAX_BACKENDS:
             raise LimitError(f"more than {wire.MAX_BACKENDS} backends or models")
-        if len({wire.pack_msgpack(ref.to_row()) for ref in everything}) < len(everything):
+        rows = self._rows | {wire.pack_msgpack(ref.to_row()) for ref in backends}
+        if len(rows) < len(everything):
             raise DamagedError("a backend is listed twice")
+        if sum(map(len, rows)) > wire.MAX_HEADER:
+            raise LimitError(f"backends of more than {wire.MAX_HEADER} bytes")
         options = {**self.options, "models": [*self.models, *models]} if models else self.options
         _check_models(everything, len(self.models) + len(models))
-        return Header(self.writer, everything, options)
+        header = Header(self.writer, everything, options)
+        # What is known need not be packed again for every frame.
+        vars(header)["_rows"] = rows
+        return header
+
+    @cached_property
+    def _rows(self) -> frozenset[bytes]:
+        """Every backend's row, packed."""
+        return frozenset(wire.pack_msgpack(ref.to_row()) for ref in self.backends)
 
     def filled(self, backends: int, models: int) -> Header:
         """The header with unknown ones up to those positions: what named them is lost."""
@@ -152,10 +164,11 @@ def _parse(packed: bytes) -> Header:
         raise DamagedError("header: chunking is not what it must be")
     models = parse_models(options.get("models", []))
     backends = tuple(BackendRef.from_row(row) for row in rows)
-    if len({(ref.name, ref.version) for ref in backends}) < len(backends):
-        raise DamagedError("header: a backend is listed twice")
     _check_models(backends, len(models))
-    return Header(writer, backends, options)
+    header = Header(writer, backends, options)
+    if len(header._rows) < len(backends):
+        raise DamagedError("header: a backend is listed twice")
+    return header
 
 
 def parse_models(value: Any) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lmarc.container import frames, wire, zframe
 from lmarc.container.header import BackendRef, parse_models, sorted_maps
-from lmarc.errors import DamagedError, LimitError, UnsupportedError
+from lmarc.errors import DamagedError, LimitError, MemberLimitError, UnsupportedError
 
 HASH_SIZE = 32
 HARDLINK = 0
@@ -194,7 +194,7 @@ def parse_index(head: frames.FrameHead, body: bytes, most_members: int | None = 
     if len(value) == 5 and (type(options) is not dict or not options):
         raise DamagedError("an index's options are not a map")
     if most_members is not None and len(rows) > most_members:
-        raise LimitError("the archive has more members than --max-members allows")
+        raise MemberLimitError("the archive has more members than --max-members allows")
     if len(owner_rows) > len(rows):
         raise DamagedError("an index has more owners than members")
     owners = [_parse_owner(row) for row in owner_rows]

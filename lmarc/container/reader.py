@@ -6,7 +6,6 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -14,11 +13,11 @@ from lmarc.container import frames, wire
 from lmarc.container.header import Header, read_header
 from lmarc.container.index import Chunk, IndexFrame, Member, parse_index
 from lmarc.container.writer import TRAILER_MAGIC, TRAILER_SIZE, Before
-from lmarc.errors import DamagedError, LimitError, LmarcError, UnsupportedError
+from lmarc.errors import DamagedError, LimitError, LmarcError, MemberLimitError, UnsupportedError
 
 _SEARCH_BLOCK = 1 << 20
-#: How many earlier ends of an archive are tried.
-_MOST_ENDS = 16
+#: Frames of recovery data (FORMAT.md section 6.2).
+RECOVERY = 0x72
 
 
 @dataclass
@@ -39,11 +38,16 @@ class ContainerReader:
     indexes: list[int] = field(default_factory=list)
     indexes_size: int = 0
     max_members: int | None = None
+    #: What must stand at the end, where `last_whole` has found that.
+    trailer: bytes = b""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         #: How many members index frames may still have, also such as are none any more.
         self._members_left = self.max_members
+        #: Without what index frames add to it; and the offsets of those found by walking.
+        self._first_header = self.header
+        self._walked: list[int] = []
         self._starts: list[int] = []
         self._block_start = 0
         self._block = b""
@@ -63,9 +67,6 @@ class ContainerReader:
         except DamagedError as error:
             reader.damage.append(str(error))
             reader._take_walked()
-            end = reader.unfinished_from()
-            if end is not None:
-                reader.damage[0] += f"; what was written up to byte {end} was complete: a later change was not finished"
         return reader
 
     def before(self) -> Before:
@@ -74,27 +75,52 @@ class ContainerReader:
         paths = [member.path for member in self.members]
         return Before(self.header, self.size, stream_end, self.indexes, self.indexes_size, paths)
 
-    def unfinished_from(self) -> int | None:
-        """Where the archive ended when it was last complete, if what is behind that is a change that was not finished.
+    def last_whole(self) -> ContainerReader | None:
+        """The archive up to the last index frame that is left, if all frames up to that one are whole and there is no
+        recovery data behind it: what a change can go on behind. None otherwise.
 
-        Not where it may be one that was, and is damaged: that has a trailer, or has had one.
+        A change that was not finished has no trailer, and perhaps checkpoints; one whose end is damaged has lost what
+        its last index frame named in any case.
         """
-        if self.read_at(self.size - len(TRAILER_MAGIC), len(TRAILER_MAGIC)) == TRAILER_MAGIC:
-            return None
-        ends = []
-        for offset, head in self.walk_frames():
-            end = offset + head.total
-            if head.type == frames.INDEX and end == self.size - TRAILER_SIZE:
+        last = ContainerReader(
+            self.file, self._first_header, self.size, self.frames_start, max_members=self.max_members
+        )
+        left: list[IndexFrame] = []
+        end, total, is_protected = self.frames_start, 0, False
+        budget = 2 * self.size
+        for offset, head in last.walk_frames():
+            # What ends behind the archive's end was not finished.
+            if offset + head.total > self.size:
+                continue
+            is_protected |= head.type == RECOVERY
+            if head.type != frames.INDEX:
+                continue
+            budget -= head.stored
+            if budget < 0:
                 return None
-            trailer = self.read_at(end, TRAILER_SIZE) if head.type == frames.INDEX else b""
-            if trailer[4:] == TRAILER_MAGIC and int.from_bytes(trailer[:4], "little") == head.total:
-                ends.append(end + TRAILER_SIZE)
-        for end in reversed(ends[-_MOST_ENDS:]):
-            whole = ContainerReader(self.file, read_header(_at_start(self.file))[0], end, self.frames_start)
-            with suppress(LmarcError):
-                whole._take(whole._indexes_by_trailer(end))
-                return end
-        return None
+            try:
+                left.append(last._index_at(offset, head))
+            except DamagedError:
+                return None
+            last._walked.append(offset)
+            end, total, is_protected = offset + head.total, head.total, False
+        # A trailer at the end is of a change that was finished, and has been damaged since.
+        is_ended = self.read_at(self.size - len(TRAILER_MAGIC), len(TRAILER_MAGIC)) == TRAILER_MAGIC
+        if not left or is_protected or last.damage or (is_ended and end + TRAILER_SIZE != self.size):
+            return None
+        for number, frame in enumerate(left):
+            # One that was the last names all before it: none of those is lost.
+            if frame.segments and list(frame.segments) != last._walked[:number]:
+                return None
+        try:
+            last._take(left)
+        except LmarcError:
+            return None
+        last.size = end + TRAILER_SIZE
+        last.trailer = total.to_bytes(4, "little") + TRAILER_MAGIC
+        last.indexes = list(last._walked)
+        last.indexes_size = sum(self._head_at(at).decoded for at in last._walked)
+        return last
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to size bytes from offset. Safe from several threads."""
@@ -151,7 +177,7 @@ class ContainerReader:
         end = size - TRAILER_SIZE
         trailer = self.read_at(max(end, 0), TRAILER_SIZE)
         if end < self.frames_start or trailer[4:] != TRAILER_MAGIC:
-            raise DamagedError("the archive's end is missing")
+            raise DamagedError("the archive's end is missing, or that of a change to it")
         offset = end - int.from_bytes(trailer[:4], "little")
         if offset < self.frames_start:
             raise DamagedError("the trailer does not lead to an index")
@@ -233,6 +259,7 @@ class ContainerReader:
     def _walk(self) -> list[IndexFrame]:
         """All valid index frames, by walking frames and searching for the next one where the chain breaks."""
         out = []
+        self._walked = []
         self._members_left = self.max_members
         # Heads made to overlap would have the same bytes checked again and again.
         budget = 2 * self.size
@@ -247,6 +274,9 @@ class ContainerReader:
                 break
             try:
                 out.append(self._index_at(offset, head))
+                self._walked.append(offset)
+            except MemberLimitError:
+                raise
             except LmarcError as error:
                 self.damage.append(f"index frame at {offset}: {error}")
         return out
@@ -283,11 +313,6 @@ class ContainerReader:
                 return self._block_start + found
             at = self._block_start + max(len(self._block) - 1, 1)
         return None
-
-
-def _at_start(file: BinaryIO) -> BinaryIO:
-    file.seek(0)
-    return file
 
 
 def check_members(members: list[Member], stream_end: int) -> None:

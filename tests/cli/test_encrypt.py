@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import subprocess
@@ -144,3 +145,18 @@ def test_without_the_library(here: Path) -> None:
     command = (sys.executable, "-c", program)
     assert "lmarc[encrypt]" in run("list", "s.lmarc", "--key", "one", command=command, code=13).err
     assert "lmarc[encrypt]" in run("pack", "s", "-f", "--encrypt", env=PASSPHRASE, command=command, code=13).err
+
+
+def test_what_is_no_text(here: Path) -> None:
+    Path("key").write_bytes(b"p\xff\n")
+    Path("s.lmarc").write_bytes(pyrage.passphrase.encrypt(b"x", "p"))
+    odd = {"LMARC_PASSPHRASE": os.fsdecode(b"p\xff")}
+    assert "UTF-8" in run("pack", "s", "-f", "--encrypt", env=odd, code=2).err
+    assert "UTF-8" in run("list", "s.lmarc", "--key", "key", code=2).err
+    run("pack", "s", "-f", "-r", b"age1\xff", code=2)
+
+
+def test_from_memory(here: Path) -> None:
+    data = pyrage.passphrase.encrypt(lmarc.compress(b"content"), "pass")
+    with lmarc.open(io.BytesIO(data), keys=lmarc.Keys(passphrase="pass")) as archive:
+        assert archive.read("data") == b"content"
