@@ -17,9 +17,8 @@ from lmarc.archive.presets import DEFAULT_PRESET
 from lmarc.archive.recovery import RepairResult
 from lmarc.archive.save import SaveFile
 from lmarc.archive.walk import Roots
-from lmarc.container.reader import ContainerReader
 from lmarc.container.writer import ContainerWriter
-from lmarc.errors import DamagedError, LmarcError, MemberNotFoundError
+from lmarc.errors import LmarcError, MemberNotFoundError
 from lmarc.packing import find_sources, new_packer
 
 
@@ -108,11 +107,7 @@ def compact(archive: str | os.PathLike[str]) -> CompactResult:
     from lmarc.archive.compact import compact as write
 
     path = os.path.realpath(archive)
-    with Change(path) as change:
-        reader = ContainerReader.open(change.reader.file)
-        if reader.damage:
-            raise DamagedError(reader.damage[0])
-        with SaveFile(path, replace=True) as target:
-            result = write(reader, target)
-            check_written(target.fileno(), len(reader.members))
-            return result
+    with Change(path) as change, SaveFile(path, replace=True) as target:
+        result = write(change.reader, target)
+        check_written(target.fileno(), len(change.members))
+        return result

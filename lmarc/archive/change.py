@@ -33,6 +33,8 @@ class Change:
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = -1
+        #: What is to stand at the end before anything is written, and how many bytes are behind that.
+        self._trailer, self._lost = b"", 0
 
     def __enter__(self) -> Change:
         self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
@@ -79,17 +81,23 @@ class Change:
                 f"{self.path} is damaged, and cannot be changed (lmarc repair may help, where it has recovery data): "
                 f"{reader.damage[0]}"
             )
-        lost = reader.size - last.size
-        if lost > 0:
+        self._trailer, self._lost = last.trailer, reader.size - last.size
+        return last
+
+    def _cut_off(self) -> None:
+        """Take away what is behind the end, before anything is written there, and say so."""
+        if not self._trailer:
+            return
+        if self._lost > 0:
             warnings.warn(
-                f"{display(os.fsencode(self.path))}: {lost} bytes that no index names were cut off: what a change that "
-                "was not finished had written",
-                stacklevel=3,
+                f"{display(os.fsencode(self.path))}: {self._lost} bytes that no index names were cut off: what a "
+                "change that was not finished had written",
+                stacklevel=4,
             )
-        os.pwrite(self._fd, last.trailer, last.size - len(last.trailer))
-        os.ftruncate(self._fd, last.size)
-        os.fsync(self._fd)
-        return ContainerReader.open(file)
+        os.pwrite(self._fd, self._trailer, self.end - len(self._trailer))
+        os.ftruncate(self._fd, self.end)
+        self.sync()
+        self._trailer = b""
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -99,6 +107,7 @@ class Change:
 
     def write(self, data: bytes) -> None:
         """Write all of data."""
+        self._cut_off()
         view = memoryview(data)
         while view:
             done = os.pwrite(self._fd, view, self._at)
@@ -161,8 +170,9 @@ class Change:
                 self.sync()
             else:
                 with suppress(OSError):
-                    os.ftruncate(self._fd, self.end)
-                    self.sync()
+                    if self._at > self.end:
+                        os.ftruncate(self._fd, self.end)
+                        self.sync()
         finally:
             self.reader.file.close()
             os.close(self._fd)
