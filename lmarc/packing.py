@@ -104,9 +104,6 @@ def pack_sources(
 ) -> PackResult:
     """pack() with all that the command line can ask for: `listed` paths, which are taken without what is below them,
     and a `stream` to read to its end, given as member path, descriptor and mtime in ns."""
-    if recovery is not None:
-        # Before the work: whether it can be done.
-        recovery_module.expect_library()
     if lock is not None and (recovery is not None or resume):
         # Chunks that are kept would lie there plain, and parity is over what is plain.
         raise UsageError("an encrypted archive has no --recovery, and packing it does not --resume")
@@ -116,6 +113,7 @@ def pack_sources(
         ExitStack() as inner,
         Roots() as roots,
     ):
+        protected = _protected(sink, recovery)
         # What is kept goes only when the archive has its name.
         is_slow = lock is None and (model is not None or bool(settings))
         kept = _kept(last, sink, is_slow, resume, force)
@@ -144,14 +142,23 @@ def pack_sources(
                 # An empty archive in the place of what was asked for, or of an older one, would be a loss.
                 raise LmarcError("nothing could be packed")
             result = packer.finish()
-            if recovery is not None:
-                if not isinstance(sink, SaveFile):
-                    raise UsageError("recovery data needs an archive with a name")
-                result.stored += recovery_module.protect(sink, recovery)
+            if protected is not None and recovery is not None:
+                result.stored += recovery_module.protect(protected, recovery)
             return result
         except BaseException:
             packer.abandon()
             raise
+
+
+def _protected(sink: Sink, recovery: float | None) -> SaveFile | None:
+    """What gets recovery data, if any is asked for; before the work, whether that can be done. Raises UsageError,
+    BackendMissingError."""
+    if recovery is None:
+        return None
+    recovery_module.expect_library()
+    if not isinstance(sink, SaveFile):
+        raise UsageError("recovery data needs an archive with a name")
+    return sink
 
 
 def _beside(stream: bytes, sources: Iterable[Source]) -> Iterator[Source]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from lmarc.archive import fs
 from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
 from lmarc.archive.observer import Observer
 from lmarc.archive.paths import display, parents
 from lmarc.archive.secret import is_encrypted
-from lmarc.container.header import BackendRef, Header
 from lmarc.container.index import Member
 from lmarc.container.reader import ContainerReader
 from lmarc.container.writer import Before
@@ -39,9 +37,7 @@ class Change:
     def __enter__(self) -> Change:
         self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            fs.lock(self._fd, f"{self.path} is being changed by another process")
-            if not fs.is_at(self._fd, self.path):
-                raise LmarcError(f"{self.path} is being changed by another process")
+            _lock(self._fd, self.path)
             self.reader = self._complete()
             self.end = self._at = self.reader.size
         except BaseException:
@@ -178,14 +174,20 @@ class Change:
             os.close(self._fd)
 
 
+def _lock(fd: int, path: str) -> None:
+    """Raise LmarcError if another process changes an open archive, or has put another in its place."""
+    busy = f"{path} is being changed by another process"
+    fs.lock(fd, busy)
+    if not fs.is_at(fd, path):
+        raise LmarcError(busy)
+
+
 @contextmanager
 def locked(path: str) -> Iterator[None]:
     """No other process changes the archive meanwhile. Raises LmarcError if one does."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fs.lock(fd, f"{path} is being changed by another process")
-        if not fs.is_at(fd, path):
-            raise LmarcError(f"{path} is being changed by another process")
+        _lock(fd, path)
         yield
     finally:
         os.close(fd)
@@ -197,19 +199,3 @@ def check_written(fd: int, members: int) -> None:
         reader = ContainerReader.open(file)
     if reader.damage or len(reader.members) != members:
         raise DamagedError(f"what was written is not whole, and has not been used: {reader.damage}")
-
-
-def joined(header: Header, refs: Iterable[BackendRef], models: Sequence[Mapping[str, Any]]) -> tuple[Header, list[int]]:
-    """The header with those of these backends behind its own that it does not have; and where each of them is."""
-    backends, known, places = [*header.backends], [*header.models], []
-    for ref in refs:
-        if "model" in ref.properties:
-            model = models[ref.properties["model"]]
-            if model not in known:
-                known.append(model)
-            ref = replace(ref, properties={**ref.properties, "model": known.index(model)})
-        if ref not in backends:
-            backends.append(ref)
-        places.append(backends.index(ref))
-    first_backend, first_model = len(header.backends), len(header.models)
-    return header.extended(backends[first_backend:], known[first_model:], first_backend, first_model), places

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from lmarc._version import __version__
 from lmarc.archive.pack import CHECKPOINT_CONTENT, CHECKPOINT_INDEX
-from lmarc.container.header import BackendRef, Header
+from lmarc.container.header import Header
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
 from lmarc.container.writer import ContainerWriter, Sink
@@ -66,16 +65,7 @@ def _moved(member: Member, starts: list[int], moved: list[int]) -> Member:
 def _header(reader: ContainerReader, kept: list[Chunk]) -> tuple[Header, dict[int, int]]:
     """A header with what these chunks need, and the new places of backends."""
     used = sorted({chunk.codec for chunk in kept})
-    models: list[Any] = []
-    refs: list[BackendRef] = []
-    for place in used:
-        ref = reader.header.backends[place]
-        if "model" in ref.properties:
-            model = reader.header.models[ref.properties["model"]]
-            if model not in models:
-                models.append(model)
-            ref = replace(ref, properties={**ref.properties, "model": models.index(model)})
-        refs.append(ref)
     options = {key: value for key, value in reader.header.options.items() if key != "models"}
-    options |= {"models": models} if models else {}
-    return Header(__version__, tuple(refs), options), {place: number for number, place in enumerate(used)}
+    refs = [reader.header.backends[place] for place in used]
+    header, places = Header(__version__, (), options).joined(refs, reader.header.models)
+    return header, dict(zip(used, places, strict=True))

@@ -14,7 +14,7 @@ from itertools import islice
 from lmarc._version import __version__
 from lmarc.archive import fs, plan
 from lmarc.archive import jobs as threads
-from lmarc.archive.change import Change, joined
+from lmarc.archive.change import Change
 from lmarc.archive.content import Chunker, ContentReader
 from lmarc.archive.expect import expect
 from lmarc.archive.kept import Kept
@@ -324,7 +324,7 @@ class _Output:
             self._writer = ContainerWriter(self._sink, Header(__version__, tuple(refs), options))
         else:
             before = self._change.before
-            header, places = joined(before.header, refs, options.get("models", ()))
+            header, places = before.header.joined(refs, options.get("models", ()))
             self._writer = ContainerWriter(self._sink, header, before)
         self._codecs = {ref.name: place for ref, place in zip(refs, places, strict=True)}
         if self._first is not None:

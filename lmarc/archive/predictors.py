@@ -75,7 +75,7 @@ def open_for_reading(ref: BackendRef, header: Header, paths: Sequence[str], thre
     backend = registry.predictor(ref.name, ref.version)
     if "model" in ref.properties:
         own = registry.ask(ref.name, lambda: backend.own_model(ref.params))
-        wanted = Wanted.from_header(header.options["models"][ref.properties["model"]])
+        wanted = Wanted.from_header(header.models[ref.properties["model"]])
         model = find.require(wanted, paths=paths if own is None else [*paths, own])
     elif backend.needs_model:
         raise BackendMissingError(f"the archive does not say which model backend {ref.name!r} needs")

@@ -18,7 +18,7 @@ from lmarc.archive.save import SaveFile
 from lmarc.container import frames, wire
 from lmarc.container.index import IndexFrame
 from lmarc.container.reader import RECOVERY, ContainerReader
-from lmarc.container.writer import TRAILER_MAGIC
+from lmarc.container.writer import trailer
 from lmarc.errors import BackendMissingError, DamagedError, LmarcError, UsageError
 
 #: Blocks of a stripe, parity not counted, and the most with it; stripes of a group; bytes of a block, least and most.
@@ -176,7 +176,7 @@ def tail(data: Buffer, groups: list[Group], segments: list[int], stream_end: int
     head, body = IndexFrame(stream_end, [], [], segments).to_frame(offset)
     yield head
     yield body
-    yield len(head + body).to_bytes(4, "little") + TRAILER_MAGIC
+    yield trailer(len(head) + len(body))
 
 
 @dataclass

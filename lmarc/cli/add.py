@@ -6,33 +6,33 @@ from typing import Annotated
 
 import typer
 
-from lmarc.cli.options import Jobs, Json, Quiet, Verbose, settings_of
+from lmarc.cli.options import (
+    BackendName,
+    Exclude,
+    GitIgnore,
+    Include,
+    Jobs,
+    Json,
+    PackModel,
+    PresetName,
+    Quiet,
+    Setting,
+    Verbose,
+    settings_of,
+)
 from lmarc.errors import EXIT_SKIPPED
 
 
 def add(
     archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="The archive, which is there already.")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and directories.")],
-    preset: Annotated[str, typer.Option("--preset", "-p", help="fast (zstd), balanced or best (cm).")] = "balanced",
-    backend: Annotated[
-        str | None, typer.Option("--backend", "-b", help="A backend by name; see lmarc backends.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="A model file that predicts: a path, a hash, hf://ORG/REPO/FILE."),
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="How to run the model, as pack has it.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", "-x", metavar="PATTERN", help="Leave out, as in .gitignore.")
-    ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option("--include", "-i", metavar="PATTERN", help="Of files, take only these.")
-    ] = None,
-    gitignore: Annotated[
-        bool, typer.Option("--gitignore", help="Leave out .git and what .gitignore files name.")
-    ] = False,
+    preset: PresetName = "balanced",
+    backend: BackendName = None,
+    model: PackModel = None,
+    setting: Setting = None,
+    exclude: Exclude = None,
+    include: Include = None,
+    gitignore: GitIgnore = False,
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -204,7 +204,7 @@ def _wanted_by(what: str) -> list[Wanted] | None:
         if what == "-":
             raise
         return None
-    return [Wanted.from_header(row) for row in header.options.get("models", [])]
+    return [Wanted.from_header(row) for row in header.models]
 
 
 def _find(what: str, fetch: bool, progress: Progress) -> ModelFile:

@@ -25,6 +25,24 @@ MaxTime = Annotated[
         "--max-time", metavar="TIME", help="Refuse at once if a model would take longer: seconds, or 90m, 12h, 2d."
     ),
 ]
+#: What pack and add have in common.
+PresetName = Annotated[str, typer.Option("--preset", "-p", help="fast (zstd), balanced or best (cm).")]
+BackendName = Annotated[str | None, typer.Option("--backend", "-b", help="A backend by name; see lmarc backends.")]
+PackModel = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A model file that predicts: a path, a hash, hf://ORG/REPO/FILE."),
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="How to run the model, as far as its backend lets one choose."),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", "-x", metavar="PATTERN", help="Leave out, as in .gitignore.")
+]
+Include = Annotated[
+    list[str] | None, typer.Option("--include", "-i", metavar="PATTERN", help="Of files, take only these.")
+]
+GitIgnore = Annotated[bool, typer.Option("--gitignore", help="Leave out .git and what .gitignore files name.")]
 Key = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmarc.cli.options import Jobs, Json, MaxTime, Quiet, Verbose, seconds_of, settings_of
+from lmarc.cli.options import (
+    BackendName,
+    Exclude,
+    GitIgnore,
+    Include,
+    Jobs,
+    Json,
+    MaxTime,
+    PackModel,
+    PresetName,
+    Quiet,
+    Setting,
+    Verbose,
+    seconds_of,
+    settings_of,
+)
 from lmarc.errors import EXIT_SKIPPED, UsageError
 
 if TYPE_CHECKING:
@@ -27,36 +42,22 @@ def pack(
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="The archive [default: PATH.lmarc]; - is standard output.")
     ] = None,
-    preset: Annotated[str, typer.Option("--preset", "-p", help="fast (zstd), balanced or best (cm).")] = "balanced",
-    backend: Annotated[
-        str | None, typer.Option("--backend", "-b", help="A backend by name; see lmarc backends.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="A model file that predicts: a path, a hash, hf://ORG/REPO/FILE."),
-    ] = None,
+    preset: PresetName = "balanced",
+    backend: BackendName = None,
+    model: PackModel = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Decode what the model coded in a fresh process before relying on it.")
     ] = False,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="How to run the model, as far as its backend lets one choose."),
-    ] = None,
+    setting: Setting = None,
     floating: Annotated[bool, typer.Option("--float", help="The same as --set mode=float.")] = False,
     online: Annotated[bool, typer.Option("--online", help="The same as --set mode=online.")] = False,
     max_time: MaxTime = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what an interrupted pack has coded, and keep what is coded.")
     ] = False,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", "-x", metavar="PATTERN", help="Leave out, as in .gitignore.")
-    ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option("--include", "-i", metavar="PATTERN", help="Of files, take only these.")
-    ] = None,
-    gitignore: Annotated[
-        bool, typer.Option("--gitignore", help="Leave out .git and what .gitignore files name.")
-    ] = False,
+    exclude: Exclude = None,
+    include: Include = None,
+    gitignore: GitIgnore = False,
     files_from: Annotated[
         str | None, typer.Option("--files-from", "-T", metavar="FILE", help="Paths, a line each; - is standard input.")
     ] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -103,6 +103,24 @@ class Header:
         # What is known need not be packed again for every frame.
         vars(header)["_rows"] = rows
         return header
+
+    def joined(self, refs: Iterable[BackendRef], models: Sequence[Mapping[str, Any]]) -> tuple[Header, list[int]]:
+        """The header with those of these backends behind its own that it does not have; and where each of them is.
+
+        `models` are those that the backends' properties number.
+        """
+        backends, known, places = [*self.backends], [*self.models], []
+        for ref in refs:
+            if "model" in ref.properties:
+                model = models[ref.properties["model"]]
+                if model not in known:
+                    known.append(model)
+                ref = replace(ref, properties={**ref.properties, "model": known.index(model)})
+            if ref not in backends:
+                backends.append(ref)
+            places.append(backends.index(ref))
+        first_backend, first_model = len(self.backends), len(self.models)
+        return self.extended(backends[first_backend:], known[first_model:], first_backend, first_model), places
 
     @cached_property
     def _rows(self) -> frozenset[bytes]:

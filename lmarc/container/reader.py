@@ -12,7 +12,7 @@ from typing import BinaryIO
 from lmarc.container import frames, wire
 from lmarc.container.header import Header, read_header
 from lmarc.container.index import Chunk, IndexFrame, Member, parse_index
-from lmarc.container.writer import TRAILER_MAGIC, TRAILER_SIZE, Before
+from lmarc.container.writer import TRAILER_MAGIC, TRAILER_SIZE, Before, trailer
 from lmarc.errors import DamagedError, LimitError, LmarcError, MemberLimitError, UnsupportedError
 
 _SEARCH_BLOCK = 1 << 20
@@ -117,7 +117,7 @@ class ContainerReader:
         except LmarcError:
             return None
         last.size = end + TRAILER_SIZE
-        last.trailer = total.to_bytes(4, "little") + TRAILER_MAGIC
+        last.trailer = trailer(total)
         last.indexes = list(last._walked)
         last.indexes_size = sum(self._head_at(at).decoded for at in last._walked)
         return last

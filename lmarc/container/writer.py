@@ -18,6 +18,11 @@ _NUMBER_BYTES = 9
 _ROW_BYTES = 128
 
 
+def trailer(size: int) -> bytes:
+    """What ends an archive whose last index frame has that size, head and body."""
+    return size.to_bytes(4, "little") + TRAILER_MAGIC
+
+
 class Sink(Protocol):
     """What an archive is written to."""
 
@@ -113,7 +118,7 @@ class ContainerWriter:
         """Write the last index frame, and after that call the trailer. The sink stays open."""
         size = self._write_index(self._segments)
         before_trailer()
-        self._write(size.to_bytes(4, "little") + TRAILER_MAGIC)
+        self._write(trailer(size))
 
     def _write_index(self, segments: list[int] | tuple[int, ...]) -> int:
         more: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from lmarc.coding import jit
 
 Array = Any  # numba arrays; the functions below say of what
 
+# Numbers of rows.py and tables.py stand here again: code that is kept on disk would not notice a change of theirs.
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 #: Bits above these are of what is no number.
 _INFINITY = np.int32(0x7F800000)
