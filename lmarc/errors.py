@@ -41,6 +41,14 @@ class DamagedError(LmarcError):
     exit_code = 11
 
 
+class LostContentError(DamagedError):
+    """A file's content is lost, all of it or some: `lost` has the byte ranges (begin, end) that are."""
+
+    def __init__(self, message: str, lost: tuple[tuple[int, int], ...]) -> None:
+        super().__init__(message)
+        self.lost = lost
+
+
 class WrongKeyError(LmarcError):
     """An encrypted archive, and no key, or none that decrypts it."""
 

@@ -14,6 +14,7 @@ from lmarc.archive import fs
 from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
 from lmarc.archive.observer import Observer
 from lmarc.archive.paths import display, parents
+from lmarc.archive.save import naming
 from lmarc.archive.secret import is_encrypted
 from lmarc.container.index import Member
 from lmarc.container.reader import ContainerReader
@@ -90,8 +91,9 @@ class Change:
                 "change that was not finished had written",
                 stacklevel=4,
             )
-        os.pwrite(self._fd, self._trailer, self.end - len(self._trailer))
-        os.ftruncate(self._fd, self.end)
+        with naming(self.path):
+            fs.write_at(self._fd, memoryview(self._trailer), self.end - len(self._trailer))
+            os.ftruncate(self._fd, self.end)
         self.sync()
         self._trailer = b""
 
@@ -105,14 +107,16 @@ class Change:
         """Write all of data."""
         self._cut_off()
         view = memoryview(data)
-        while view:
-            done = os.pwrite(self._fd, view, self._at)
-            self._at += done
-            view = view[done:]
+        with naming(self.path):
+            while view:
+                done = os.pwrite(self._fd, view, self._at)
+                self._at += done
+                view = view[done:]
 
     def sync(self) -> None:
         """Everything written is on the disk: before an end says that it is."""
-        os.fsync(self._fd)
+        with naming(self.path):
+            os.fsync(self._fd)
 
     def files(self) -> list[Member]:
         """The regular files that were there."""

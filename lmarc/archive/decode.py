@@ -17,6 +17,7 @@ from lmarc.archive import predictors
 from lmarc.archive.expect import expect
 from lmarc.archive.jobs import default_jobs as threads_default
 from lmarc.archive.kept import TAG_SIZE, Kept
+from lmarc.archive.lost import with_ranges
 from lmarc.archive.observer import Observer
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend, PredictorBackend
@@ -53,6 +54,8 @@ class ChunkDecoder:
         self._predictors: dict[int, PredictorCodec | LmarcError] = {}
         #: Where chunks that a predictor has decoded are kept, if they are.
         self.kept: Kept | None = None
+        #: Offsets of chunks that could not be decoded.
+        self.broken: set[int] = set()
 
     def codec_of(self, chunk: Chunk) -> CodecBackend:
         """The backend that coded a chunk, if it is no predictor. Raises BackendMissingError."""
@@ -140,6 +143,13 @@ class ChunkDecoder:
 
     def decode(self, chunk: Chunk) -> bytes:
         """The content of a chunk, verified. Raises DamagedError or BackendMissingError."""
+        try:
+            return self._decode_kept(chunk)
+        except LmarcError:
+            self.broken.add(chunk.offset)
+            raise
+
+    def _decode_kept(self, chunk: Chunk) -> bytes:
         kept = self.kept
         if kept is None or not self._is_predictor(chunk.codec):
             return self._decode(chunk, self._ready(chunk.codec), *self.container.read_chunk(chunk))
@@ -238,7 +248,8 @@ class MemberSink:
 class _Run:
     """A run of the content stream that goes beyond one chunk, and the members whose content it is.
 
-    `holder` is the member that is fed from the chunks; `members` are those that wait for a copy of it.
+    `holder` is the member that is fed from the chunks; `members` are those that wait for a copy of it. `error` is what
+    the content itself is lost to.
     """
 
     start: int
@@ -246,6 +257,7 @@ class _Run:
     members: list[Member]
     holder: Member | None = None
     sink: MemberSink | None = None
+    error: LmarcError | None = None
     is_begun: bool = False
     is_complete: bool = False
 
@@ -317,6 +329,8 @@ class Delivery:
         self._decoder.prepare((step.chunk for step in steps), self._observer)
         for step, decoded in self._run_steps(steps, jobs):
             self._take(step, decoded)
+        for run in self._runs:
+            self._settle_lost(run)
         for member in self._lost:
             self._settle(member, DamagedError("its content is missing"))
 
@@ -460,12 +474,13 @@ class Delivery:
     def _deliver_part(self, run: _Run, chunk: Chunk, decoded: _Decoded) -> None:
         if decoded.data is None:
             self._lose(run, decoded.error or DamagedError("its content is missing"))
-            return
-        if run.start >= chunk.start:
+        elif run.start >= chunk.start:
             self._begin(run)
         elif not run.is_begun:
             self._lose(run, DamagedError("its beginning is missing"))
-        if run.sink is None or run.holder is None:
+        if run.sink is None or run.holder is None or decoded.data is None:
+            if run.end <= chunk.end:
+                self._settle_lost(run)
             return
         self._observer.member(run.holder.path)
         try:
@@ -498,15 +513,26 @@ class Delivery:
             self._settle(run.holder, error)
             run.holder = None
 
-    def _lose(self, run: _Run, error: Exception) -> None:
-        """The content itself is lost, for all members."""
-        self._drop_holder(run, error)
-        for member in run.members:
-            self._settle(member, error)
+    def _lose(self, run: _Run, error: LmarcError) -> None:
+        """The content itself is lost, for all members. How much of it shows when all of its chunks have been seen."""
+        run.error = run.error or error
+        sink, run.sink = run.sink, None
+        if sink is not None:
+            sink.discard()
+        if run.holder is not None:
+            run.members.insert(0, run.holder)
+            run.holder = None
+
+    def _settle_lost(self, run: _Run) -> None:
+        if run.error is not None:
+            for member in run.members:
+                self._settle(member, run.error)
 
     def _settle(self, member: Member, error: Exception | None) -> None:
         """Record how a member ended, if it failed."""
         if error is None or member.path in self.failed:
             return
+        if isinstance(error, DamagedError):
+            error = with_ranges(error, self._decoder.container, self._decoder.broken, member)
         self.failed[member.path] = error
         self._observer.failed(member.path, error)

@@ -16,6 +16,7 @@ from lmarc.archive.kept import Kept, open_kept
 from lmarc.archive.observer import Observer
 from lmarc.archive.owners import number_of
 from lmarc.archive.paths import display, unsafe_members
+from lmarc.archive.salvage import Piece, Salvage
 from lmarc.archive.target import Target
 from lmarc.container.index import RESTORED_MODE, Member
 from lmarc.errors import DamagedError, LmarcError, TargetExistsError, UnsafeMemberError
@@ -27,22 +28,30 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 @dataclass(frozen=True)
 class ExtractOptions:
     """How to treat what is there, and whether to restore owners (which needs the rights to). `resume` takes what is
-    there and complete for the work of an interrupted extraction."""
+    there and complete for the work of an interrupted extraction. `keep_going` writes also what is left of damaged
+    files."""
 
     force: bool = False
     skip_existing: bool = False
     resume: bool = False
     owner: bool = False
+    keep_going: bool = False
 
 
 @dataclass
 class ExtractResult:
-    """What an extraction has done. `failed` maps member paths to what went wrong."""
+    """What an extraction has done. `failed` maps member paths to what went wrong.
+
+    With `keep_going`, `rests` maps paths of damaged files to those of what is left of them, and `unnamed` has paths of
+    content that no name is left for.
+    """
 
     members: int = 0
     content: int = 0
     existing: int = 0
     failed: dict[bytes, Exception] = field(default_factory=dict)
+    rests: dict[bytes, bytes] = field(default_factory=dict)
+    unnamed: list[bytes] = field(default_factory=list)
 
 
 class Extractor:
@@ -61,8 +70,11 @@ class Extractor:
         self._complete: set[bytes] = set()
         self.result = ExtractResult()
 
-    def run(self, members: Iterable[Member], everything: Iterable[Member], jobs: int) -> ExtractResult:
-        """Extract members; `everything` are all of the archive, where hard links find their files.
+    def run(
+        self, members: Iterable[Member], everything: Iterable[Member], jobs: int, unnamed: Iterable[Piece] = ()
+    ) -> ExtractResult:
+        """Extract members; `everything` are all of the archive, where hard links find their files. `unnamed` is written
+        too, where it can be decoded.
 
         Raises TargetExistsError before anything is written if something would be overwritten without leave.
         """
@@ -94,6 +106,8 @@ class Extractor:
             for member in chosen:
                 if member.kind == "symlink":
                     self._guard(member, self._make_symlink)
+            if self._options.keep_going:
+                self._salvage(files, everything, unnamed)
             self._finish_directories(directories.values())
         except BaseException:
             # Interrupted: leave nothing half made, and no directory closed to its owner.
@@ -129,6 +143,12 @@ class Extractor:
                 kept.stay()
         self._decoder.kept = None
         self.result.failed.update(delivery.failed)
+
+    def _salvage(self, files: list[Member], everything: list[Member], unnamed: Iterable[Piece]) -> None:
+        salvage = Salvage(self._decoder, lambda member: FileSink(member, self), self._observer)
+        salvage.rests_of(files, self.result.failed, (member.path for member in everything))
+        salvage.pieces(unnamed)
+        self.result.rests, self.result.unnamed = salvage.rests, salvage.unnamed
 
     def _find_complete(self, chosen: list[Member], everything: list[Member]) -> set[bytes]:
         """The members but directories that are on disk just as in the archive."""

@@ -51,11 +51,21 @@ class Kept:
                         f"{self._said()} of an interrupted run: --resume goes on, --force begins anew"
                     )
                 self._places, self._contents, self._end = {}, {}, 0
+            self._begin()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _begin(self) -> None:
+        try:
             os.ftruncate(self._fd, self._end)
             if not self._end:
                 self._write(_MAGIC)
-        except BaseException:
-            os.close(self._fd)
+        except OSError:
+            if not self._end:
+                # There is nothing in it, and nobody to remove it later.
+                with suppress(OSError):
+                    os.unlink(self.path)
             raise
 
     def _open(self) -> int:

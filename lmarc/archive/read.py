@@ -19,6 +19,7 @@ from lmarc.archive.extract import ExtractOptions, Extractor, ExtractResult
 from lmarc.archive.jobs import default_jobs
 from lmarc.archive.observer import Observer
 from lmarc.archive.paths import Patterns, display, escape, unsafe_members
+from lmarc.archive.salvage import Piece, unnamed
 from lmarc.container.header import Header
 from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
@@ -249,6 +250,7 @@ class Archive:
         skip_existing: bool = False,
         resume: bool = False,
         owner: bool = False,
+        keep_going: bool = False,
         jobs: int | None = None,
         observer: Observer | None = None,
         check: bool = True,
@@ -258,19 +260,23 @@ class Archive:
 
         `force` replaces what exists, `skip_existing` keeps it, `resume` keeps what is just as in the archive and takes
         what an interrupted extraction has decoded (the default is to raise TargetExistsError before writing anything),
-        `owner` restores owners, `jobs` is the number of threads, `observer` is told what happens.
+        `owner` restores owners, `jobs` is the number of threads, `observer` is told what happens. `keep_going` writes
+        also what is left of damaged files, as NAME.damaged, and, of a damaged archive without `names`, content that no
+        name is left for, below lost+found.
         More than `max_size` bytes of content, holes not counted, are refused with LimitError before anything is
         written; without it, what is more than MAX_RATIO times the archive, and more than MAX_FREE.
         Members that cannot be extracted do not keep the others from it; at the end IncompleteError tells of them, or,
         with check=False, the result's `failed` alone.
         """
-        options = ExtractOptions(force, skip_existing, resume, owner)
-        chosen = self.select(names or ())
-        total = sum(member.stored_size for member in chosen)
+        options = ExtractOptions(force, skip_existing, resume, owner, keep_going)
+        names = list(names or ())
+        chosen = self.select(names)
+        pieces = list(unnamed(self._container)) if keep_going and self.damage and not names else []
+        total = sum(member.stored_size for member in chosen) + sum(piece.size for piece in pieces)
         if total > (max(MAX_FREE, MAX_RATIO * self.size) if max_size is None else max_size):
             why = "" if max_size is not None else f", suspiciously much for an archive of {self.size}"
             raise LimitError(f"{total} bytes would be written{why}: --max-size {total} allows that")
-        return self._extract(chosen, path, options, jobs, observer, check)
+        return self._extract(chosen, path, options, jobs, observer, check, pieces)
 
     def _extract(
         self,
@@ -280,9 +286,10 @@ class Archive:
         jobs: int | None,
         observer: Observer | None,
         check: bool,
+        pieces: Iterable[Piece] = (),
     ) -> ExtractResult:
         extractor = Extractor(self._decoder, os.fspath(path), options, observer or Observer())
-        result = extractor.run(chosen, self._members.values(), jobs or default_jobs())
+        result = extractor.run(chosen, self._members.values(), jobs or default_jobs(), pieces)
         if check and result.failed:
             first, error = next(iter(result.failed.items()))
             more = f" (and {len(result.failed) - 1} more)" if len(result.failed) > 1 else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from lmarc.archive import fs
@@ -12,6 +13,17 @@ from lmarc.errors import LmarcError, TargetExistsError
 
 #: How often a working file that is not ours to use is made anew.
 _TRIES = 3
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """What fails on a descriptor says which file that is."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
 
 
 class SaveFile:
@@ -41,8 +53,14 @@ class SaveFile:
             raise LmarcError(f"{self.path} is a directory")
         # Not O_TRUNC: another process may be writing it, which only the lock tells.
         self._fd = self._open_partial()
-        os.ftruncate(self._fd, 0)
-        os.fchmod(self._fd, self._mode())
+        try:
+            with naming(self.path):
+                os.ftruncate(self._fd, 0)
+                os.fchmod(self._fd, self._mode())
+        except BaseException:
+            self._discard()
+            os.close(self._fd)
+            raise
         return self
 
     def _mode(self) -> int:
@@ -89,33 +107,38 @@ class SaveFile:
     def write(self, data: bytes) -> None:
         """Write all of data."""
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        with naming(self.path):
+            while view:
+                view = view[os.write(self._fd, view) :]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             if kind is None:
                 self._commit()
             else:
-                with suppress(OSError):
-                    os.unlink(self.partial)
+                self._discard()
         finally:
             os.close(self._fd)
 
+    def _discard(self) -> None:
+        with suppress(OSError):
+            os.unlink(self.partial)
+
     def _commit(self) -> None:
         try:
-            os.fsync(self._fd)
+            with naming(self.path):
+                os.fsync(self._fd)
             if self._replace:
                 os.rename(self.partial, self.path)
             else:
                 self._link()
         except BaseException:
-            with suppress(OSError):
-                os.unlink(self.partial)
+            self._discard()
             raise
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(folder)
+            with naming(self._folder):
+                os.fsync(folder)
         finally:
             os.close(folder)
 
@@ -123,7 +146,6 @@ class SaveFile:
         """Give the file its name, unless something has got it meanwhile."""
         try:
             os.link(self.partial, self.path, follow_symlinks=False)
-            os.unlink(self.partial)
         except FileExistsError:
             self._refuse_existing()
             raise
@@ -131,6 +153,8 @@ class SaveFile:
             # A file system without hard links: the look before the rename is the best there is.
             self._refuse_existing()
             os.rename(self.partial, self.path)
+        else:
+            os.unlink(self.partial)
 
     def _refuse_existing(self) -> None:
         if not self._replace and os.path.lexists(self.path):

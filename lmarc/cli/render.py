@@ -10,7 +10,7 @@ from typing import Any
 
 from lmarc.archive.paths import escape
 from lmarc.archive.read import Archive, MemberInfo
-from lmarc.errors import DamagedError
+from lmarc.errors import DamagedError, LostContentError
 
 _TYPE_BITS = {"file": stat.S_IFREG, "hardlink": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK}
 
@@ -93,9 +93,10 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def failures(failed: dict[str, Exception]) -> list[dict[str, str]]:
-    """What went wrong, for JSON."""
-    return [{"path": name, "error": str(error)} for name, error in failed.items()]
+def failures(failed: dict[str, Exception]) -> list[dict[str, Any]]:
+    """What went wrong, for JSON; of files whose content is lost, which byte ranges (begin, end) are."""
+    lost = {name: {"lost": error.lost} for name, error in failed.items() if isinstance(error, LostContentError)}
+    return [{"path": name, "error": str(error)} | lost.get(name, {}) for name, error in failed.items()]
 
 
 def damage(archive: Archive) -> list[Exception]:

@@ -33,6 +33,14 @@ def unpack(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace what exists.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", "-k", help="Keep what exists.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted unpack has done.")] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Of a damaged archive, also write what is left of files (NAME.damaged) and content without a name "
+            "(lost+found).",
+        ),
+    ] = False,
     owner: Annotated[bool, typer.Option("--owner", help="Restore owners, by name where known.")] = False,
     model: Models = None,
     max_time: MaxTime = None,
@@ -55,7 +63,7 @@ def unpack(
     """Extract members from an archive. Each is verified before it gets its name.
 
     Nothing existing is replaced unless --force says so. From a damaged archive, what is whole is extracted and what is
-    lost is named.
+    lost is named, with its byte ranges.
     """
     from lmarc.archive.paths import escape
     from lmarc.cli import render
@@ -83,6 +91,7 @@ def unpack(
             skip_existing=skip_existing,
             resume=resume,
             owner=owner,
+            keep_going=keep_going,
             jobs=jobs,
             observer=reporter,
             check=False,
@@ -92,10 +101,15 @@ def unpack(
         code = exit_code([*render.damage(source), *failed.values()])
         if json:
             counts = {"extracted": result.members, "bytes": result.content, "existing": result.existing}
-            render.print_json({**counts, "damage": source.damage, "failed": render.failures(failed)})
+            rests = {os.fsdecode(path): os.fsdecode(rest) for path, rest in result.rests.items()}
+            unnamed = [os.fsdecode(path) for path in result.unnamed]
+            left = {"rests": rests, "unnamed": unnamed} if keep_going else {}
+            render.print_json({**counts, "damage": source.damage, "failed": render.failures(failed), **left})
         else:
             more = f", {result.existing} kept as they were" if result.existing else ""
             lost = f", {len(failed)} not extracted" if failed else ""
+            if result.unnamed:
+                lost += f", content without a name in lost+found: {len(result.unnamed)}"
             rate = f"{render.size(result.content)}, {render.duration(reporter.elapsed)}"
             summary(f"{escape(archive)}: {result.members} members, {rate}{more}{lost}", quiet=quiet)
     raise typer.Exit(code)

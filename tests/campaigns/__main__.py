@@ -103,7 +103,9 @@ def _progress(state: State, total: int) -> None:
     if sys.stderr.isatty():
         done = state.tally.cases
         left = state.seconds / max(done, 1) * (total - done)
-        print(f"\r{done} of {total}, {len(state.tally.faults)} faults, {left:.0f} s left \x1b[K", end="", file=sys.stderr)
+        print(
+            f"\r{done} of {total}, {len(state.tally.faults)} faults, {left:.0f} s left \x1b[K", end="", file=sys.stderr
+        )
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
@@ -125,7 +127,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
     faults = 0
     for name in options.names:
         campaign = known[name](options.seed)
-        state = run(campaign, options.cases, min(options.processes, campaign.processes or options.processes), options.fresh)
+        state = run(
+            campaign, options.cases, min(options.processes, campaign.processes or options.processes), options.fresh
+        )
         print(f"{name}: {state.tally}; {state.seconds:.0f} s", flush=True)
         for fault in state.tally.faults:
             print(f"  {fault}", file=sys.stderr)

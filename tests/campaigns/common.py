@@ -12,31 +12,27 @@ import random
 import shutil
 import stat
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
 import lmarc
 from lmarc.archive import pack as pack_module
+from lmarc.archive.extract import ExtractResult
 from lmarc.archive.filters import Filters
 from lmarc.archive.observer import Observer
 from lmarc.archive.pack import Packer
 from lmarc.archive.presets import Preset
-from lmarc.archive.read import Archive
 from lmarc.archive.walk import Roots
-from lmarc.errors import DamagedError, exit_code
+from lmarc.errors import DamagedError, LostContentError, exit_code
 from lmarc.packing import find_sources
+from tests.campaigns.campaign import Tally
 
 #: What a damaged archive may end with.
 DAMAGE_CODES = frozenset({10, 11, 15, 16, 17})
-PROCESSES = 2
 _TEMPORARY = b".lmarc-"
 _WORDS = b"archive ledger predictor window chunk payload context mixture counter symbol table lane group index".split()
 
@@ -149,30 +145,75 @@ def pack_tree(root: Path, preset: Preset, checkpoint: int) -> bytes:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Where a chunk's frame lies in the archive, and its content in the content stream."""
+
+    begin: int
+    end: int
+    start: int
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Subject:
-    """An archive and the tree that is in it."""
+    """An archive, the tree that is in it, its chunks and its files' runs of data (offset in stream, in file, length).
+
+    `first` is where the header ends.
+    """
 
     name: str
     data: bytes
     tree: dict[bytes, Entry]
+    first: int
+    frames: list[Frame]
+    runs: dict[bytes, list[tuple[int, int, int]]]
 
     @classmethod
     def make(cls, name: str, root: Path, preset: Preset, checkpoint: int) -> Subject:
         """Pack what is in root and check that it comes back."""
-        subject = cls(name, pack_tree(root, preset, checkpoint), scan(os.fsencode(root)))
+        data = pack_tree(root, preset, checkpoint)
+        subject = cls(name, data, scan(os.fsencode(root)), *_content_of(data))
         with workplace() as place:
             verdict = judge(subject, subject.data, place)
         assert verdict.code == 0 and not verdict.faults, verdict.faults[:9]
         return subject
 
 
+def _content_of(data: bytes) -> tuple[int, list[Frame], dict[bytes, list[tuple[int, int, int]]]]:
+    with lmarc.open(io.BytesIO(data)) as archive:
+        heads = dict(archive._container.walk_frames())
+        found = [
+            Frame(chunk.offset, chunk.offset + heads[chunk.offset].total, chunk.start, archive._chunk(chunk))
+            for chunk in archive.chunks
+        ]
+        runs = {}
+        for member in archive.members:
+            if member.kind == "file" and member.stored_size:
+                start, runs[member.path] = member.start, []
+                for offset, length in member.data_runs():
+                    runs[member.path].append((start, offset, length))
+                    start += length
+        return archive._container.frames_start, found, runs
+
+
 @dataclass
 class Verdict:
-    """What became of one archive: the exit code the command line would give, members extracted, and what is wrong."""
+    """What became of one archive: the exit code the command line would give, members extracted, what else came back of
+    the content stream (ranges), and what is wrong."""
 
     code: int = 0
     kept: frozenset[bytes] = frozenset()
+    rest: list[tuple[int, int]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+
+    def loses(self, subject: Subject, frame: Frame) -> bool:
+        """Whether some content of a chunk has not come back."""
+        ranges = [(start, start + n) for path in self.kept for start, _, n in subject.runs.get(path, ())]
+        position, end = frame.start, frame.start + len(frame.content)
+        for begin, stop in sorted([*ranges, *self.rest]):
+            if begin <= position < stop:
+                position = stop
+        return position < end
 
 
 @contextmanager
@@ -187,19 +228,20 @@ def workplace() -> Iterator[bytes]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def judge(subject: Subject, data: bytes, place: bytes) -> Verdict:
-    """Open, test and extract `data`, a changed version of the subject's archive, into the empty directory `place`."""
-    verdict = Verdict()
+def judge(subject: Subject, data: bytes, place: bytes, *, test: bool = True) -> Verdict:
+    """Open and extract `data`, a changed version of the subject's archive, into the empty directory `place`, with all
+    that is left of it; test it first, if that is asked for."""
+    verdict, result = Verdict(), ExtractResult()
     errors: list[Exception] = []
     try:
         with lmarc.open(io.BytesIO(data)) as archive:
             damage: list[Exception] = [DamagedError(text) for text in archive.damage]
-            tested = exit_code([*damage, *archive.test(jobs=1).values()])
+            tested = exit_code([*damage, *archive.test(jobs=1).values()]) if test else -1
             members = {member.path for member in archive.members}
-            failed = archive.extractall(os.fsdecode(place), jobs=1, check=False).failed
-            errors = [*damage, *failed.values()]
-            verdict.kept = frozenset(members - failed.keys())
-            if (tested == 0) != (exit_code(errors) == 0):
+            result = archive.extractall(os.fsdecode(place), keep_going=True, jobs=1, check=False)
+            errors = [*damage, *result.failed.values()]
+            verdict.kept = frozenset(members - result.failed.keys())
+            if test and (tested == 0) != (exit_code(errors) == 0):
                 verdict.faults.append(f"test ends with {tested}, extraction with {exit_code(errors)}")
             verdict.code = exit_code(errors)
     except lmarc.LmarcError as error:
@@ -212,11 +254,55 @@ def judge(subject: Subject, data: bytes, place: bytes) -> Verdict:
     if verdict.code not in DAMAGE_CODES and verdict.code != 0:
         verdict.faults.append(f"exit code {verdict.code}: {errors}")
     found = scan(place)
+    _take_rests(subject, result, found, verdict)
     verdict.faults += compare(subject.tree, found, verdict.kept)
     if verdict.code == 0 and found.keys() != subject.tree.keys():
         verdict.faults.append(f"exit code 0, but missing: {sorted(subject.tree.keys() - found.keys())}")
     clear(place)
     return verdict
+
+
+def _take_rests(subject: Subject, result: ExtractResult, found: dict[bytes, Entry], verdict: Verdict) -> None:
+    """Check what is left of damaged files, and content without a name, and take it out of what was found."""
+    for path, rest in result.rests.items():
+        entry, error, original = found.pop(rest, None), result.failed.get(path), subject.tree.get(path)
+        if entry is None or original is None or not isinstance(error, LostContentError):
+            verdict.faults.append(f"{path!r}: its rest is not there, or not of a damaged file")
+            continue
+        expected = bytearray(original.data)
+        for begin, end in error.lost:
+            expected[begin:end] = bytes(end - begin)
+        if entry.data != expected:
+            verdict.faults.append(f"{path!r}: wrong bytes in its rest")
+        if path in subject.runs:
+            verdict.rest += _stream_ranges(subject.runs[path], error.lost)
+    frames = {frame.begin: frame for frame in subject.frames}
+    for path in result.unnamed:
+        entry = found.pop(path, None)
+        offset, _, part = path.rpartition(b"/")[2].partition(b".")
+        frame = frames.get(int(offset))
+        if entry is None or frame is None:
+            verdict.faults.append(f"{path!r}: is not there, or no chunk of the archive")
+            continue
+        begin, end = map(int, part.split(b"-")) if part else (0, len(frame.content) - 1)
+        if entry.data != frame.content[begin : end + 1]:
+            verdict.faults.append(f"{path!r}: wrong bytes")
+        verdict.rest.append((frame.start + begin, frame.start + end + 1))
+    if result.unnamed:
+        found.pop(b"lost+found", None)
+
+
+def _stream_ranges(runs: list[tuple[int, int, int]], lost: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges of the content stream of a file's runs but for what is lost of the file."""
+    out = []
+    for start, offset, length in runs:
+        position = offset
+        for begin, end in [*lost, (offset + length, offset + length)]:
+            stop = min(max(begin, offset), offset + length)
+            if position < stop:
+                out.append((start + position - offset, start + stop - offset))
+            position = max(position, min(end, offset + length))
+    return out
 
 
 def compare(tree: dict[bytes, Entry], found: dict[bytes, Entry], kept: Iterable[bytes]) -> list[str]:
@@ -263,31 +349,7 @@ def truncate(data: bytes, size: int) -> bytes:
     return data[:size]
 
 
-@dataclass
-class Tally:
-    """What a campaign has seen."""
-
-    cases: int = 0
-    codes: Counter[int] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-    members: int = 0
-    notes: Counter[str] = field(default_factory=Counter)
-
-    def add(self, other: Tally) -> None:
-        """Add another part's."""
-        self.cases += other.cases
-        self.codes += other.codes
-        self.faults += other.faults
-        self.members += other.members
-        self.notes += other.notes
-
-    def __str__(self) -> str:
-        codes = ", ".join(f"exit {code}: {count}" for code, count in sorted(self.codes.items()))
-        notes = "".join(f", {name}: {count}" for name, count in self.notes.items())
-        return f"{self.cases} cases ({codes}), {self.members} members recovered whole{notes}, {len(self.faults)} faults"
-
-
-def judge_all(subject: Subject, change: Change, numbers: Sequence[int], *, may_pass: bool = False) -> Tally:
+def judge_all(subject: Subject, change: Change, numbers: Iterable[int], *, may_pass: bool = False) -> Tally:
     """Judge many changes in this process. Without `may_pass` each must be detected."""
     tally = Tally()
     open_before = _open_files()
@@ -298,48 +360,32 @@ def judge_all(subject: Subject, change: Change, numbers: Sequence[int], *, may_p
                 verdict = judge(subject, data, place)
             except Exception as error:
                 clear(place)
-                verdict = Verdict(-1, frozenset(), [f"the judge failed: {type(error).__name__}: {error}"])
+                verdict = Verdict(-1, faults=[f"the judge failed: {type(error).__name__}: {error}"])
             if verdict.code == 0 and not may_pass and data != subject.data:
                 verdict.faults.append("not detected")
             tally.cases += 1
-            tally.codes[verdict.code] += 1
-            tally.members += len(verdict.kept)
+            tally.counts[f"exit {verdict.code}"] += 1
+            tally.counts["members whole"] += len(verdict.kept)
             tally.faults += [f"{subject.name} {change.__name__} {number}: {fault}" for fault in verdict.faults]
+            if not may_pass:
+                check_chunks(subject, data, verdict, tally, f"{change.__name__} {number}")
     if _open_files() > open_before:
         tally.faults.append(f"{_open_files() - open_before} files left open")
     return tally
 
 
+def check_chunks(subject: Subject, data: bytes, verdict: Verdict, tally: Tally, case: str) -> None:
+    """Of an archive changed in place or cut off, with its header whole, every whole chunk must have come back."""
+    if data[: subject.first] != subject.data[: subject.first]:
+        return
+    whole = [
+        frame for frame in subject.frames if data[frame.begin : frame.end] == subject.data[frame.begin : frame.end]
+    ]
+    lost = [frame.begin for frame in whole if verdict.loses(subject, frame)]
+    tally.counts["chunks whole and recovered"] += len(whole) - len(lost)
+    if lost:
+        tally.faults.append(f"{subject.name} {case}: chunks lost though whole: {lost[:5]}, {len(lost)} in all")
+
+
 def _open_files() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
-def judge_in_parallel(subject: Subject, change: Change, numbers: Sequence[int], *, may_pass: bool = False) -> Tally:
-    """Judge many changes with several processes."""
-    size = max(len(numbers) // (PROCESSES * 16), 1)
-    parts = [numbers[at : at + size] for at in range(0, len(numbers), size)]
-    total = Tally()
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        for tally in pool.map(partial(judge_all, subject, change, may_pass=may_pass), parts):
-            total.add(tally)
-    return total
-
-
-def chunks_and_members(subject: Subject) -> tuple[list[tuple[int, int]], dict[bytes, list[int]]]:
-    """Where each chunk's frame lies in the archive, and which chunks each member needs (by number)."""
-    with lmarc.open(io.BytesIO(subject.data)) as archive:
-        return frame_places(archive), {
-            member.path: [
-                number
-                for number, chunk in enumerate(archive.chunks)
-                if file.stored_size and chunk.start < file.end and chunk.end > file.start
-            ]
-            for member in archive.members
-            for file in [next((m for m in archive.members if m.path == member.target), member)]
-        }
-
-
-def frame_places(archive: Archive) -> list[tuple[int, int]]:
-    """Where each chunk's frame begins and ends."""
-    heads = dict(archive._container.walk_frames())
-    return [(chunk.offset, chunk.offset + heads[chunk.offset].total) for chunk in archive.chunks]
