@@ -102,8 +102,11 @@ def prose(rng: random.Random, size: int) -> bytes:
     return out[:size]
 
 
-def make_tree(root: Path, seed: int, *, noise: int, text: int, files: int = 4) -> None:
-    """A tree with every kind of member; `noise` bytes of incompressible files and `text` bytes of prose in all."""
+def make_tree(root: Path, seed: int, *, noise: int, text: int, files: int = 4, with_sparse: bool = True) -> None:
+    """A tree with every kind of member; `noise` bytes of incompressible files and `text` bytes of prose in all.
+
+    A sparse file has at least a block of content.
+    """
     rng = random.Random(seed)
     (root / "notes").mkdir(parents=True)
     (root / "data" / "deep").mkdir(parents=True)
@@ -116,10 +119,11 @@ def make_tree(root: Path, seed: int, *, noise: int, text: int, files: int = 4) -
     (root / "empty").write_bytes(b"")
     with open(os.fsencode(root) + b"/caf\xe9 \xff", "wb") as file:
         file.write(b"a name that is not UTF-8")
-    with (root / "sparse.bin").open("wb") as file:
-        file.seek(16384)
-        file.write(prose(rng, 200))
-        file.truncate(65536)
+    if with_sparse:
+        with (root / "sparse.bin").open("wb") as file:
+            file.seek(16384)
+            file.write(prose(rng, 200))
+            file.truncate(65536)
     with (root / "hole.bin").open("wb") as file:
         file.truncate(8192)
     (root / "link").symlink_to("notes/0.txt")
@@ -234,7 +238,7 @@ def judge(subject: Subject, data: bytes, place: bytes, *, test: bool = True) -> 
     verdict, result = Verdict(), ExtractResult()
     errors: list[Exception] = []
     try:
-        with lmarc.open(io.BytesIO(data)) as archive:
+        with lmarc.open(io.BytesIO(data), threads=1) as archive:
             damage: list[Exception] = [DamagedError(text) for text in archive.damage]
             tested = exit_code([*damage, *archive.test(jobs=1).values()]) if test else -1
             members = {member.path for member in archive.members}

@@ -12,7 +12,7 @@ from tests.campaigns.campaign import Campaign, Tally
 from tests.campaigns.common import Change, Subject, flip, judge_all, make_tree, truncate
 
 _MODEL = Path(__file__).resolve().parents[2] / "fixtures" / "model" / "lmarc-tiny.gguf"
-_CHECKPOINTS = {"zstd": 9 << 10, "cm": 900, "llama": 900}
+_CHECKPOINTS = {"zstd": 9 << 10, "cm": 900, "llama": 200}
 
 
 def make(kind: str, folder: Path, seed: int) -> Subject:
@@ -25,7 +25,7 @@ def make(kind: str, folder: Path, seed: int) -> Subject:
         make_tree(root, seed, noise=1_000, text=400, files=2)
         preset = Preset("cm", 600)
     else:
-        make_tree(root, seed, noise=300, text=600, files=2)
+        make_tree(root, seed, noise=24, text=240, files=2, with_sparse=False)
         preset = _with_model()
     return Subject.make(kind, root, preset, _CHECKPOINTS[kind])
 
@@ -33,7 +33,7 @@ def make(kind: str, folder: Path, seed: int) -> Subject:
 def _with_model() -> Preset:
     """The trained model of the fixtures. Readers find it through the environment, which processes inherit."""
     os.environ["LMARC_MODEL_PATH"] = str(_MODEL.parent)
-    return Preset("llama", 600, {}, find.resolve(str(_MODEL)), is_alone=True)
+    return Preset("llama", 100, {}, find.resolve(str(_MODEL)), is_alone=True)
 
 
 def kinds() -> list[str]:

@@ -1,6 +1,6 @@
 /* Makes calls that change files fail, for LD_PRELOAD (tests/campaigns/faults.py).
 
-   Counted are the calls on what is in one directory, each thread kind (the first one, all others) for itself, so that
+   Counted are the calls on what is in one directory, those of the main thread and of all others apart, so that
    the numbers are the same in every run. The state lies in memory shared with children: who forks arms it, and reads
    afterwards what was called. */
 

@@ -489,8 +489,11 @@ def _prepare() -> None:
     presets.GROUP_SIZE = 3000
     presets.PRESETS["fast"] = presets.Preset("zstd", 3000, {"level": 3})  # type: ignore[index]
     presets.PRESETS["balanced"] = presets.Preset("cm", 3000)  # type: ignore[index]
+    text = prose(Faults().rng(0), 2000)
     for preset in ("fast", "balanced"):
-        lmarc.decompress(lmarc.compress(prose(Campaign.rng(Faults(), 0), 2000), preset=preset))
+        lmarc.decompress(lmarc.compress(text, preset=preset))
+    if "order2" in _plugins():
+        lmarc.decompress(lmarc.compress(text, backend="order2"))
     # What forks has no other threads.
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
@@ -500,7 +503,7 @@ def _prepare() -> None:
 def _make(made: Path) -> None:
     """Make what the commands find: in a process of its own, without faults."""
     _prepare()
-    rng = Campaign.rng(Faults(), 1)
+    rng = Faults().rng(1)
     make_tree(made / "tree", 1, noise=16_000, text=12_000)
     (made / "more").mkdir()
     make_tree(made / "more" / "tree", 2, noise=12_000, text=9_000)

@@ -19,7 +19,7 @@ from tests.campaigns.damage import kinds, make
 
 SEED = 20260101
 #: Flips that are tried of an archive; those of a model take long.
-FEW = {"zstd": 500, "cm": 40, "llama": 40}
+FEW = {"zstd": 500, "cm": 40, "llama": 15}
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,10 @@ def test_the_archives_have_what_can_break(subjects: dict[str, Subject]) -> None:
             types = [head.type for _, head in archive._container.walk_frames()]
             assert types.count(frames.INDEX) >= 2 and types.count(frames.CHUNK) >= 4
             used = {archive.header.backends[chunk.codec].name for chunk in archive.chunks}
-            assert used == ({"store", name} if name != "llama" else {name})
+            assert used == {"store", name}
             infos = archive.infolist()
             assert {info.kind for info in infos} == {"file", "dir", "symlink", "hardlink"}
-            assert any(info.sparse for info in infos)
+            assert any(info.sparse for info in infos) or name == "llama"
             content = [info.hash for info in infos if info.kind == "file" and info.size]
             assert len(set(content)) < len(content)
 
