@@ -345,6 +345,8 @@ class Bench:
 def _judge_end(case: Case, outcome: Outcome) -> list[str]:
     """What is wrong with how a command ended."""
     faults, fault = [], FAULTS[case.fault]
+    # Only members that are hard links need them.
+    harmless = fault.harmless or (fault.kinds == ("link",) and COMMANDS[case.command].target != "out")
     if outcome.code not in _CODES:
         faults.append(f"ends with {outcome.code}: {outcome.errors[-300:]}")
     if "Traceback" in outcome.errors:
@@ -352,7 +354,7 @@ def _judge_end(case: Case, outcome: Outcome) -> list[str]:
     if not outcome.failed():
         faults.append("the call was not made")
     if outcome.code != 0:
-        if fault.harmless:
+        if harmless:
             faults.append(f"ends with {outcome.code}: {outcome.errors.strip()}")
         if not outcome.lines:
             faults.append("fails without a word")
@@ -365,7 +367,7 @@ def _judge_end(case: Case, outcome: Outcome) -> list[str]:
         if outcome.lines:
             faults.append(f"succeeds, but says {outcome.lines}")
         # What is kept to go on with is no promise: a warning is enough.
-        if not fault.harmless and any(not call.name.endswith(".kept") for call in outcome.failed("sync")):
+        if not harmless and any(not call.name.endswith(".kept") for call in outcome.failed("sync")):
             faults.append("a sync failed, and the command succeeds")
     faults += [f"says {line!r}" for line in outcome.errors.splitlines() if not line.startswith("lmarc: ")]
     return faults

@@ -135,7 +135,3 @@ def main(arguments: Iterable[str] | None = None) -> int:
             print(f"  {fault}", file=sys.stderr)
         faults += len(state.tally.faults)
     return 1 if faults else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
