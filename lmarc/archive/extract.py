@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -68,6 +69,8 @@ class Extractor:
         self._temporaries: dict[bytes, bytes] = {}
         # Members that an interrupted extraction has completed.
         self._complete: set[bytes] = set()
+        # With force: what has been given a name.
+        self._named: set[tuple[int, int]] = set()
         self.result = ExtractResult()
 
     def run(
@@ -86,6 +89,9 @@ class Extractor:
         try:
             if self._options.resume:
                 self._complete = self._find_complete(chosen, everything)
+                self._links_complete = Counter(
+                    member.target for member in chosen if member.kind == "hardlink" and member.path in self._complete
+                )
             selected = chosen
             chosen = [member for member in self._without_existing(chosen) if member.path not in self.result.failed]
             if self._options.resume:
@@ -157,7 +163,7 @@ class Extractor:
 
         by_path = {member.path: member for member in everything}
         root = self._target.directory(b"")
-        there = (member for member in chosen if member.kind != "dir" and self._exists(member.path))
+        there = (member for member in chosen if member.kind != "dir" and self._is_there(member.path))
         return {member.path for member in there if is_same(member, by_path, root)}
 
     def _open_again(self, member: Member) -> None:
@@ -176,7 +182,9 @@ class Extractor:
             above, name = self._target.parent(member.path)
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
             try:
-                self.restore(fd, member)
+                # A name that is not of this archive: mode and time are that one's, too.
+                if os.fstat(fd).st_nlink == 1 + self._links_complete[member.path]:
+                    self.restore(fd, member)
             finally:
                 os.close(fd)
 
@@ -209,6 +217,13 @@ class Extractor:
                     f"{what} exists already (--force replaces, --skip-existing keeps what is there, --resume goes on)"
                 )
         return out
+
+    def _is_there(self, path: bytes) -> bool:
+        """Whether something stands at a path, as far as can be told without going through a link."""
+        try:
+            return self._target.existing(path) is not None
+        except (LmarcError, OSError):
+            return False
 
     def _exists(self, path: bytes) -> bool:
         try:
@@ -350,7 +365,9 @@ class Extractor:
     def _name(self, above: int, name: bytes, temporary: bytes) -> None:
         """Give what is complete its name, or remove it. Replaces only where that was asked for. Needs the lock."""
         try:
-            if self._options.force or not _link(above, temporary, name):
+            if self._options.force:
+                self._replace(above, name, temporary)
+            elif not _link(above, temporary, name):
                 os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
         except OSError as error:
             if error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
@@ -361,6 +378,17 @@ class Extractor:
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=above)
             self._temporaries.pop(temporary, None)
+
+    def _replace(self, above: int, name: bytes, temporary: bytes) -> None:
+        """Rename over what stands there, unless that was made for another member: two names may be one here."""
+        mine = os.stat(temporary, dir_fd=above, follow_symlinks=False)
+        with suppress(FileNotFoundError):
+            there = os.stat(name, dir_fd=above, follow_symlinks=False)
+            key = there.st_dev, there.st_ino
+            if key in self._named and not os.path.samestat(mine, there):
+                raise TargetExistsError("another member of the archive has this name here")
+        os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
+        self._named.add((mine.st_dev, mine.st_ino))
 
     def restore(self, fd: int, member: Member) -> None:
         """Set owner (on request), mode and time, in the order that keeps each."""
