@@ -319,8 +319,11 @@ class Bench:
         """Run the same command once more; return what is wrong with that."""
         command = COMMANDS[case.command]
         is_tree, is_there = command.target == "out", command.target.encode() in found
-        if not is_tree and _is_after(ground, found, is_tree) and case.command.split()[0] in ("rm", "repair"):
-            # There is nothing to be taken out any more, or a name that is taken.
+        if case.command == "repair -o" and is_there:
+            # The name is taken, and that is no command that replaces.
+            return []
+        if case.command.startswith("rm") and _rows(found[b"a.lmarc"].data, whole=False) == ground.rows[-1]:
+            # There is nothing to be taken out any more.
             return []
         outcome = self.run(self.words(case.command, *command.again, *(command.over if is_there else ())))
         if outcome.code != 0 or outcome.lines:
@@ -557,6 +560,8 @@ def _outdate(made: Path, data: bytes) -> None:
     for path in ("notes/0.txt", "data/hard.txt", "data/2.bin", "link", "sparse.bin"):
         (tree / path).unlink()
     (tree / "notes").chmod(0o700)
+    (tree / "data" / "1.bin").chmod(0o600)
+    os.utime(tree / "notes" / "3.txt", ns=(0, 0))
 
 
 def _plugins() -> list[str]:
