@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from lmarc.archive import secret
-from lmarc.archive.read import MAX_MEMBERS, Archive
+from lmarc.archive.read import Archive
 from lmarc.archive.secret import Keys
 from lmarc.container import wire
 from lmarc.errors import DamagedError, UsageError
@@ -24,14 +24,15 @@ def open(
     models: Iterable[str] = (),
     threads: int | None = None,
     max_time: float | None = None,
-    max_members: int | None = MAX_MEMBERS,
+    max_members: int | None = None,
     keys: Keys | None = None,
 ) -> Archive:
     """Open an archive for reading, from a path or a seekable binary file.
 
     `models` are files and folders where a model that the archive needs may be, before where models usually are;
     `threads` is how many processors it may use, and `max_time`, in seconds, how long extracting with it may be expected
-    to take: longer raises LimitError. So does an archive of more than `max_members` members (None: of any number).
+    to take: longer raises LimitError. So does an archive of more than `max_members` members, or, without it, of
+    2,097,152, or of 262,144 in less than two bytes for each.
     An encrypted archive is decrypted with `keys`, to a temporary file without a name.
 
     Raises NotAnArchiveError, UnsupportedError, LimitError or, for an encrypted one, WrongKeyError. A damaged archive

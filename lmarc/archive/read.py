@@ -38,9 +38,12 @@ from lmarc.errors import (
 if TYPE_CHECKING:
     from lmarc.archive.compare import Difference
 
-#: Members that an archive has at most, and how many times as large as itself, from so many bytes on, what is extracted
-#: from it may be, unless told otherwise.
+#: Unless told otherwise: members that an archive has at most, how many it may have whatever its size, and how many bytes
+#: it takes for each where it has more; and how many times as large as itself, from so many bytes on, what is extracted
+#: from it may be.
 MAX_MEMBERS = 1 << 21
+MAX_FREE_MEMBERS = 1 << 18
+MIN_MEMBER_BYTES = 2
 MAX_RATIO = 1000
 MAX_FREE = 4 << 30
 #: Decoded chunks kept for reading members out of order.
@@ -103,10 +106,13 @@ class Archive:
         models: Iterable[str] = (),
         threads: int | None = None,
         max_time: float | None = None,
-        max_members: int | None = MAX_MEMBERS,
+        max_members: int | None = None,
     ) -> None:
         self._file = file
         self._owned = owned
+        if max_members is None:
+            size = file.seek(0, os.SEEK_END)
+            max_members = min(MAX_MEMBERS, max(MAX_FREE_MEMBERS, size // MIN_MEMBER_BYTES))
         self._container = ContainerReader.open(file, max_members)
         self._decoder = ChunkDecoder(self._container, models, threads, max_time)
         self._members = {member.path: member for member in self._container.members}

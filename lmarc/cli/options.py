@@ -53,7 +53,12 @@ Key = Annotated[
 ]
 MaxMembers = Annotated[
     int | None,
-    typer.Option("--max-members", metavar="N", min=0, help="Refuse an archive of more members.  [default: 2097152]"),
+    typer.Option(
+        "--max-members",
+        metavar="N",
+        min=0,
+        help="Refuse an archive of more members.  [default: 2097152, or 262144 in less than two bytes each]",
+    ),
 ]
 Models = Annotated[
     list[str] | None,

@@ -31,14 +31,12 @@ def opened(
 ) -> Iterator[Archive]:
     """The archive at path; - reads standard input to a temporary file first, since reading needs to seek."""
     import lmarc
-    from lmarc.archive.read import MAX_MEMBERS
 
     keys = keys_from(key or [], _ask)
     if os.environ.get(PASSPHRASE) and not keys.passphrase:
         keys = replace(keys, passphrase=os.environ[PASSPHRASE])
-    most = MAX_MEMBERS if max_members is None else max_members
     how: dict[str, Any] = {"models": models or (), "threads": threads, "max_time": max_time}
-    how |= {"max_members": most, "keys": keys}
+    how |= {"max_members": max_members, "keys": keys}
     if path != "-":
         with lmarc.open(path, **how) as archive:
             _say_damage(archive, path)

@@ -178,37 +178,37 @@ def _member_row(member: Member, owner: int) -> list[Any]:
     return row
 
 
-def parse_index(head: frames.FrameHead, body: bytes, most_members: int | None = None) -> IndexFrame:
-    """Parse an index frame whose body has been verified. Raises DamagedError, LimitError or UnsupportedError."""
+def parse_index(head: frames.FrameHead, body: bytes, end: int, most_members: int | None = None) -> IndexFrame:
+    """Parse an index frame whose body has been verified, and which stands at `end`: chunks are all before it.
+
+    Raises DamagedError, LimitError or UnsupportedError.
+    """
     if head.codec == frames.INDEX_ZSTD:
         body = zframe.decompress(body, head.decoded)
     elif head.codec != frames.INDEX_PLAIN or head.decoded != head.stored:
         raise DamagedError("an index frame of unknown coding or wrong size")
-    value, hashes = wire.parse_msgpack_prefix(body)
-    if type(value) is not list or len(value) not in (4, 5):
-        raise DamagedError("an index is not [base, owners, chunks, members, options]")
-    base, owner_rows, flat, rows = value[:4]
-    options = value[4] if len(value) == 5 else {}
-    if not wire.is_uint(base) or not all(type(part) is list for part in (owner_rows, flat, rows)):
-        raise DamagedError("an index has parts of the wrong type")
-    if len(value) == 5 and (type(options) is not dict or not options):
-        raise DamagedError("an index's options are not a map")
-    if most_members is not None and len(rows) > most_members:
-        raise MemberLimitError("the archive has more members than --max-members allows")
-    if len(owner_rows) > len(rows):
-        raise DamagedError("an index has more owners than members")
-    owners = [_parse_owner(row) for row in owner_rows]
+    hashes = _survey(body, most_members)
+    reader = wire.ValueReader(body)
+    parts = reader.array()
+    base = reader.value(1)
+    if not wire.is_uint(base):
+        raise DamagedError("an index does not say where its chunks begin")
+    owners = [_parse_owner(row) for row in reader.values(reader.array(), 2)]
     if len(set(owners)) < len(owners):
         raise DamagedError("an owner stands twice in an index")
+    chunks = _parse_chunks(reader.values(reader.array(), 2), base, end)
     hash_of = (hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE))
-    members = _parse_members(rows, owners, hash_of)
+    members = _parse_members(reader.values(reader.array(), 2), owners, hash_of)
     if len(hashes) % HASH_SIZE or next(hash_of, None) is not None:
         raise DamagedError("an index does not hold one hash for each file")
+    options = reader.value(1) if parts == 5 else {}
+    if parts == 5 and (type(options) is not dict or not options):
+        raise DamagedError("an index's options are not a map")
     first_backend, backends = _parse_more(options, "backends")
     first_model, models = _parse_more(options, "models")
     return IndexFrame(
         base,
-        _parse_chunks(flat, base),
+        chunks,
         members,
         _parse_segments(options),
         _parse_removed(options),
@@ -217,6 +217,25 @@ def parse_index(head: frames.FrameHead, body: bytes, most_members: int | None = 
         first_backend,
         first_model,
     )
+
+
+def _survey(body: bytes, most_members: int | None) -> bytes:
+    """Refuse more than can be, before anything is made of it; return the hashes, which stand behind all of it."""
+    reader = wire.ValueReader(body)
+    parts = reader.array()
+    if parts not in (4, 5):
+        raise DamagedError("an index is not [base, owners, chunks, members, options]")
+    reader.skip()
+    owners, chunk_values, members = reader.skip_array(), reader.skip_array(), reader.skip_array()
+    if most_members is not None and members > most_members:
+        raise MemberLimitError("the archive has more members than --max-members allows")
+    if owners > members:
+        raise DamagedError("an index has more owners than members")
+    if chunk_values % 3:
+        raise DamagedError("an index's chunks are not triples")
+    if parts == 5:
+        reader.skip()
+    return reader.rest
 
 
 def _parse_more(options: Mapping[str, Any], key: str) -> tuple[int, list[Any]]:
@@ -266,13 +285,11 @@ def _parse_owner(row: Any) -> Owner:
     return owner
 
 
-def _parse_chunks(flat: list[Any], base: int) -> list[Chunk]:
-    if len(flat) % 3:
-        raise DamagedError("an index's chunks are not triples")
+def _parse_chunks(flat: Iterator[Any], base: int, end: int) -> list[Chunk]:
+    """Chunks from triples, all of them before `end`."""
     out: list[Chunk] = []
     offset, start = 0, base
-    for i in range(0, len(flat), 3):
-        delta, size, codec = flat[i : i + 3]
+    for delta, size, codec in zip(flat, flat, flat, strict=True):
         if not (wire.is_uint(delta) and wire.is_uint(size) and wire.is_uint(codec)):
             raise DamagedError("an index's chunks are not integers")
         if size > wire.MAX_DECODED:
@@ -280,6 +297,8 @@ def _parse_chunks(flat: list[Any], base: int) -> list[Chunk]:
         if size == 0 or delta < frames.MIN_CHUNK_FRAME:
             raise DamagedError("an index has a chunk of impossible size or place")
         offset += delta
+        if offset >= end:
+            raise DamagedError("an index has a chunk behind itself")
         out.append(Chunk(offset, size, codec, start))
         start += size
     return out
@@ -290,7 +309,7 @@ def is_too_long(path: bytes) -> bool:
     return len(path) > wire.MAX_PATH or path.count(b"/") >= wire.MAX_COMPONENTS
 
 
-def _parse_members(rows: list[Any], owners: list[Owner], hash_of: Iterator[bytes]) -> list[Member]:
+def _parse_members(rows: Iterable[Any], owners: list[Owner], hash_of: Iterator[bytes]) -> list[Member]:
     members: list[Member] = []
     paths: set[bytes] = set()
     for row in rows:

@@ -166,7 +166,7 @@ class ContainerReader:
     def _index_at(self, offset: int, head: frames.FrameHead) -> IndexFrame:
         body = self.read_at(offset + head.size, head.stored)
         frames.verify_body(head, body)
-        index = parse_index(head, body, self._members_left)
+        index = parse_index(head, body, offset, self._members_left)
         if self._members_left is not None:
             self._members_left -= len(index.members)
         return index

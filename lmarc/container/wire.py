@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +29,10 @@ MAX_ZSTD_WINDOW = 1 << 27
 MAX_UVARINT_BYTES = 9
 MAX_NESTING = 16
 _SCALARS = frozenset({int, str, bytes})
+_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)
+_MOST_ARRAY_HEADER = 5
+#: Values of a large array that are made at a time.
+_BATCH = 1024
 
 crc32 = zlib.crc32
 
@@ -76,24 +80,96 @@ def parse_msgpack(data: bytes) -> Any:
 def parse_msgpack_prefix(data: bytes) -> tuple[Any, bytes]:
     """Decode the canonical msgpack value data begins with; return it and the bytes behind it."""
     try:
-        unpacker = msgpack.Unpacker(
-            None,
-            max_buffer_size=max(len(data), 1),
-            object_pairs_hook=_sorted_map,
-            ext_hook=_no_extension,
-            strict_map_key=True,
-        )
-        unpacker.feed(data)
+        unpacker = _unpacker(data)
         value = unpacker.unpack()
         end = unpacker.tell()
         _check_types((value,), 0)
         if msgpack.packb(value, use_bin_type=True) != data[:end]:
             raise DamagedError("a msgpack value is not canonical")
-    except DamagedError:
-        raise
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+    except _UNREADABLE as error:
         raise DamagedError("a msgpack value cannot be read") from error
     return value, data[end:]
+
+
+class ValueReader:
+    """Canonical msgpack, value by value, for what is large: nothing of it is made before what precedes it is accepted.
+
+    All methods raise DamagedError where there is something else.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._unpacker = _unpacker(data)
+
+    @property
+    def rest(self) -> bytes:
+        """What has not been read."""
+        return self._data[self._unpacker.tell() :]
+
+    def array(self) -> int:
+        """How many values an array has, which then follow."""
+        start = self._unpacker.tell()
+        try:
+            size = int(self._unpacker.read_array_header())
+        except _UNREADABLE as error:
+            raise DamagedError("a msgpack value is not the array that must stand here") from error
+        self._expect_canonical(start, _array_header(size))
+        return size
+
+    def skip_array(self) -> int:
+        """Pass over an array, which is not looked at, and return how many values it has."""
+        at = self._unpacker.tell()
+        try:
+            size = int(_unpacker(self._data[at : at + _MOST_ARRAY_HEADER]).read_array_header())
+        except _UNREADABLE as error:
+            raise DamagedError("a msgpack value is not the array that must stand here") from error
+        self.skip()
+        return size
+
+    def skip(self) -> None:
+        """Pass over a value, which is not looked at."""
+        try:
+            self._unpacker.skip()
+        except _UNREADABLE as error:
+            raise DamagedError("a msgpack value cannot be read") from error
+
+    def value(self, depth: int) -> Any:
+        """The next value, which is nested so deep."""
+        return next(self.values(1, depth))
+
+    def values(self, count: int, depth: int) -> Iterator[Any]:
+        """The next so many values, which are nested so deep."""
+        while count:
+            start = self._unpacker.tell()
+            try:
+                batch = [self._unpacker.unpack() for _ in range(min(count, _BATCH))]
+                _check_types(batch, depth)
+                packed = msgpack.packb(batch, use_bin_type=True)
+            except _UNREADABLE as error:
+                raise DamagedError("a msgpack value cannot be read") from error
+            self._expect_canonical(start, packed[len(_array_header(len(batch))) :])
+            count -= len(batch)
+            yield from batch
+
+    def _expect_canonical(self, start: int, packed: bytes) -> None:
+        if self._data[start : self._unpacker.tell()] != packed:
+            raise DamagedError("a msgpack value is not canonical")
+
+
+def _unpacker(data: bytes) -> msgpack.Unpacker:
+    unpacker = msgpack.Unpacker(
+        None,
+        max_buffer_size=max(len(data), 1),
+        object_pairs_hook=_sorted_map,
+        ext_hook=_no_extension,
+        strict_map_key=True,
+    )
+    unpacker.feed(data)
+    return unpacker
+
+
+def _array_header(size: int) -> bytes:
+    return bytes(msgpack.Packer().pack_array_header(size))
 
 
 def _sorted_map(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

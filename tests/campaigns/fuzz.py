@@ -423,7 +423,7 @@ class IndexTarget(Target):
 
     def try_out(self, data: bytes) -> None:
         head = frames.FrameHead(frames.INDEX, frames.INDEX_PLAIN, len(data), len(data), 0, 0)
-        index = parse_index(head, data)
+        index = parse_index(head, data, 1 << 62)
         # One that names checkpoints, or begins in the stream, follows one; others stand alone.
         base = self._base if index.segments or index.base else self._lone[: self._alone_at]
         frame = b"".join(frames.pack_frame(len(base), frames.INDEX, frames.INDEX_PLAIN, len(data), data))

@@ -19,21 +19,26 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgpack
 from blake3 import blake3
 
 import lmarc
+from lmarc.archive.presets import Preset
 from lmarc.cli import render
 from lmarc.container import frames, wire, zframe
 from lmarc.container.header import BackendRef, Header, read_header
-from tests.campaigns.common import Subject, clear, flip, workplace
+from tests.campaigns.campaign import Campaign, Tally
+from tests.campaigns.common import Subject, clear, flip, judge_all, make_tree, workplace
 
 ESCAPE = b"lmarc-escaped"
 FILE, DIR, SYMLINK, HARDLINK = 0o100644, 0o040755, 0o120777, 0
-#: What reading any archive of at most a few MB may take beyond what the process has at the start.
-MEMORY = 1 << 30
+#: What reading any archive of at most a few MB may take beyond what the process has at the start, and the address space
+#: it may take for that, of which a thread that allocates reserves more than it uses.
+MEMORY = 256 << 20
+_ADDRESS_SPACE = 1 << 30
 #: Seconds of processor time for one archive, and what is added for each of its bytes.
 SECONDS = 1.0
 SECONDS_PER_BYTE = 4e-5
@@ -173,6 +178,29 @@ def many_members(count: int = 1_500_000) -> bytes:
     return b"\x94\x00\x91\x91\x00\x90" + array(count) + pack(["a", DIR, 0, 0]) * count
 
 
+def distant_chunks(count: int) -> bytes:
+    """An index that names chunks as close together as they can be, in a file that has none."""
+    return b"\x94\x00\x90" + array(3 * count) + b"\x16\x01\x00" * count + b"\x90"
+
+
+def named_members(count: int) -> bytes:
+    """An index of directories, each with a name of its own."""
+    rows = b"".join(b"\x94\xa4%s\xcdA\xed\x00\x00" % _name(i) for i in range(count))
+    return b"\x94\x00\x91\x91\x00\x90" + array(count) + rows
+
+
+def _name(number: int) -> bytes:
+    """Four letters, for numbers below 2^20."""
+    return bytes(64 + (number >> shift & 31) for shift in (15, 10, 5, 0))
+
+
+def members_and_owners(count: int) -> bytes:
+    """An index of directories, each with a name and an owner of its own."""
+    rows = b"".join(b"\x94\xa4%s\xcdA\xed\x00%s" % (_name(i), pack(i)) for i in range(count))
+    owners = b"".join(b"\x91" + pack(i) for i in range(count))
+    return b"\x94\x00" + array(count) + owners + b"\x90" + array(count) + rows
+
+
 def many_values(count: int = 15_000_000) -> bytes:
     """An index with a map that nobody reads."""
     return b"\x95\x00\x90\x90\x90\x81\xa1x" + array(count) + b"\x00" * count
@@ -205,7 +233,9 @@ def padded(make: Callable[[int], bytes], item: int, checkpoints: int = 0) -> byt
 #: How to make each, and how many bytes of msgpack one row takes.
 _LARGEST: dict[str, tuple[Callable[[int], bytes], int]] = {
     "chunks": (many_chunks, 3),
+    "chunks that could be": (distant_chunks, 3),
     "owners": (many_owners, 2),
+    "members with names": (named_members, len(b"\x94\xa4name\xcdA\xed\x00\x00")),
     "members": (many_members, len(pack(["a", DIR, 0, 0]))),
 }
 
@@ -279,6 +309,7 @@ CASES: dict[str, Callable[[], bytes]] = {
     "60 checkpoints of chunks": lambda: many_indexes(60, many_chunks()),
     "60 checkpoints of members": lambda: many_indexes(60, many_members()),
     **{f"as large as allowed: {what}": partial(padded, make, rest) for what, (make, rest) in _LARGEST.items()},
+    "members with owners": lambda: raw(members_and_owners(30_000)),
     "as large as allowed, eight times: members": partial(padded, *_LARGEST["members"], 8),
     "as large as allowed, eight times: owners": partial(padded, *_LARGEST["owners"], 8),
     "nested arrays": lambda: nested(b"\x91", 1_000_000),
@@ -349,10 +380,9 @@ _TEXTS = ("", "..", "../" + ESCAPE.decode(), "/tmp/" + ESCAPE.decode(), "a/../..
 _OTHERS: tuple[Any, ...] = (None, True, 1.5, b"\xff\xfe", b"text", [], {}, [[]], {"sparse": [0, 1]}, {"segments": [1]})
 
 
-def change(subject: Subject, number: int) -> bytes:
+def change(subject: Subject, whole: Parts, rng: random.Random) -> bytes:
     """The archive with some values of its header or its index changed, all checksums valid."""
-    rng = random.Random(number)
-    parts = Parts.of(subject.data)
+    parts = Parts(deepcopy(whole.header), list(whole.chunks), deepcopy(whole.index), whole.hashes)
     in_header = rng.random() < 0.15
     value = parts.header if in_header else parts.index
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -484,6 +514,8 @@ def boxed(function: Callable[[bytes], Any], wall: float = _WALL) -> Box:
         elif not box.faults:
             box.faults.append(f"the child ended with status {status}")
         box.memory = box.memory or max(usage.ru_maxrss * 1024 - before, 0)
+        if box.memory > MEMORY:
+            box.faults.append(f"took {box.memory >> 20} MiB")
         # Not in Python: what was extracted may be deeper than that likes.
         subprocess.run(["rm", "-rf", "--", os.path.join(place, b"in")], check=True)
     return box
@@ -493,11 +525,11 @@ def _child(function: Callable[[bytes], Any], place: bytes, writing: int) -> None
     answer: dict[str, Any] = {"result": None, "faults": [], "memory": 0, "cpu": 0.0}
     began, before = time.process_time(), _status("VmRSS")
     try:
-        limit = _status("VmSize") + MEMORY
+        limit = _status("VmSize") + _ADDRESS_SPACE
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         answer["result"] = function(place)
     except MemoryError:
-        answer["faults"] = [f"took more than {MEMORY >> 20} MiB"]
+        answer["faults"] = [f"took more than {_ADDRESS_SPACE >> 20} MiB"]
     except BaseException as error:
         answer["faults"] = [f"{type(error).__name__} escaped: {str(error)[:300]}"]
     try:
@@ -513,12 +545,13 @@ def _status(name: str) -> int:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith(name + ":"))
 
 
-def use_changes(subject: Subject, numbers: range, place: bytes) -> dict[str, Any]:
-    """Use many changed archives one after the other; how each ended, and what was wrong."""
+def use_changes(subject: Subject, numbers: range, seed: int, place: bytes) -> dict[str, Any]:
+    """Use many changed archives one after the other; how many, how long the slowest took, and what was wrong."""
     faults: list[str] = []
     slowest = 0.0
+    parts = Parts.of(subject.data)
     for number in numbers:
-        data = change(subject, number)
+        data = change(subject, parts, random.Random(f"{seed} {number}"))
         began = time.process_time()
         try:
             problems = use(data, place, owner=number % 2 == 0)
@@ -531,3 +564,91 @@ def use_changes(subject: Subject, numbers: range, place: bytes) -> dict[str, Any
             problems.append(f"took {took:.1f} s")
         faults += [f"change {number}: {problem}" for problem in problems]
     return {"faults": faults, "slowest": slowest, "cases": len(numbers)}
+
+
+class Hostile(Campaign):
+    """Changes by number, each hundred in a child process of limited memory."""
+
+    name = "hostile"
+    what = "structured changes of headers, indexes and chunk tables, all checksums valid: 1 s and 256 MiB each"
+    cases = 200_000
+    part = 1000
+    box = 100
+
+    def prepare(self, folder: Path) -> int:
+        """Make the archive that is changed."""
+        make_tree(folder / "tree", self.seed, noise=1000, text=3000, files=3)
+        self.subject = Subject.make("zstd", folder / "tree", Preset("zstd", 1 << 10, {"level": 3}), checkpoint=1 << 30)
+        return self.cases
+
+    def run(self, numbers: range) -> Tally:
+        """Use the changed archives."""
+        tally = Tally()
+        for first in range(numbers.start, numbers.stop, self.box):
+            inside = range(first, min(first + self.box, numbers.stop))
+            box = boxed(partial(use_changes, self.subject, inside, self.seed), wall=120)
+            tally.faults += [f"changes from {first}: {fault}" for fault in box.faults]
+            tally.peak("MiB", box.memory >> 20)
+            if box.result:
+                tally.cases += box.result["cases"]
+                tally.faults += box.result["faults"]
+                tally.peak("s", box.result["slowest"])
+        return tally
+
+
+class Bombs(Campaign):
+    """The named cases."""
+
+    name = "bombs"
+    what = "archives made to exhaust: declared sizes, overlaps, a million members, deep nesting, repeated references"
+    part = 1
+
+    def prepare(self, folder: Path) -> int:
+        """One case for each."""
+        return len(CASES)
+
+    def run(self, numbers: range) -> Tally:
+        """Use them."""
+        tally = Tally()
+        for number in numbers:
+            name = list(CASES)[number]
+            data = CASES[name]()
+            box = boxed(lambda place, data=data: use(data, place, owner=True))
+            problems = [*box.faults, *(box.result or [])]
+            if box.cpu > SECONDS + SECONDS_PER_BYTE * len(data):
+                problems.append(f"took {box.cpu:.1f} s")
+            tally.cases += 1
+            tally.peak("MiB", box.memory >> 20)
+            tally.peak("s", box.cpu)
+            tally.faults += [f"{name}, {len(data)} bytes: {problem}" for problem in problems]
+        return tally
+
+
+class Payloads(Campaign):
+    """Every bit of the payloads of two archives."""
+
+    name = "payloads"
+    what = "every bit of the payloads by cm and zstd flipped, the checksums made to match: the decoder gets to see it"
+    part = 500
+
+    def prepare(self, folder: Path) -> int:
+        """Make the archives."""
+        self.subjects = []
+        for kind, noise, text, files, preset in (
+            ("cm", 200, 600, 2, Preset("cm", 500)),
+            ("zstd", 1000, 3000, 3, Preset("zstd", 1 << 10, {"level": 3})),
+        ):
+            make_tree(folder / kind, self.seed, noise=noise, text=text, files=files)
+            self.subjects.append(Subject.make(kind, folder / kind, preset, checkpoint=1 << 30))
+        return sum(payload_bits(subject.data) for subject in self.subjects)
+
+    def run(self, numbers: range) -> Tally:
+        """Flip them: what is decoded must be refused by its hash, or be what was packed."""
+        tally, before = Tally(), 0
+        for subject in self.subjects:
+            bits = payload_bits(subject.data)
+            inside = range(max(numbers.start - before, 0), min(numbers.stop - before, bits))
+            if inside:
+                tally.add(judge_all(subject, repaired_flip, inside, may_pass=True))
+            before += bits
+        return tally

@@ -130,3 +130,20 @@ def test_the_end_of_what_was_before_is_written_whole(tmp_path: Path, monkeypatch
     lmarc.remove(archive, ["tree/notes"])
     with lmarc.open(archive) as opened:
         assert not opened.damage and not opened.test()
+
+
+def test_what_resuming_cannot_put_right_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tree(tmp_path / "tree", 1, noise=4000, text=4000)
+    lmarc.pack(tmp_path / "tree", tmp_path / "a", preset="fast", jobs=1)
+    out = tmp_path / "out"
+    with lmarc.open(tmp_path / "a") as archive:
+        archive.extractall(out)
+        (out / "tree" / "notes").chmod(0o700)
+        (out / "tree" / "data" / "1.bin").chmod(0o600)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fchmod", refuse)
+            failed = archive.extractall(out, resume=True, check=False).failed
+        assert failed.keys() >= {b"tree/notes", b"tree/data/1.bin"}
+        archive.extractall(out, resume=True)
+    for path in ("notes", "data/1.bin"):
+        assert (out / "tree" / path).stat().st_mode == (tmp_path / "tree" / path).stat().st_mode

@@ -65,7 +65,19 @@ def test_max_members(tmp_path: Path) -> None:
     assert len(run("list", "-1", tmp_path / "x.lmarc", "--max-members", "5000").lines) == 5000
     with pytest.raises(lmarc.LimitError):
         lmarc.open(io.BytesIO(data), max_members=100)
-    assert len(lmarc.open(io.BytesIO(data), max_members=None)) == 5000
+    assert len(lmarc.open(io.BytesIO(data))) == 5000
+
+
+def test_more_members_than_an_archive_of_its_size_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = build.build(build.directory(b"%d" % number) for number in range(50_000))
+    assert 25_000 < len(data) < 100_000
+    monkeypatch.setattr(read, "MAX_FREE_MEMBERS", 30_000)
+    monkeypatch.setattr(read, "MIN_MEMBER_BYTES", 4)
+    with pytest.raises(lmarc.LimitError, match="--max-members"):
+        lmarc.open(io.BytesIO(data))
+    assert len(lmarc.open(io.BytesIO(data), max_members=50_000)) == 50_000
+    monkeypatch.setattr(read, "MAX_FREE_MEMBERS", 50_000)
+    assert len(lmarc.open(io.BytesIO(data))) == 50_000
 
 
 def test_a_flood_of_members_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ OFFSET = 123
 def _read(head_bytes: bytes, body: bytes) -> IndexFrame:
     head = frames.parse_head(OFFSET, head_bytes)
     frames.verify_body(head, body)
-    return parse_index(head, body)
+    return parse_index(head, body, 1 << 62)
 
 
 @given(_indexes())
