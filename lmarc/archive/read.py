@@ -38,8 +38,8 @@ from lmarc.errors import (
 if TYPE_CHECKING:
     from lmarc.archive.compare import Difference
 
-#: Unless told otherwise: members that an archive has at most, how many it may have whatever its size, and how many bytes
-#: it takes for each where it has more; and how many times as large as itself, from so many bytes on, what is extracted
+#: Unless told otherwise: members that an archive has at most, how many it may have whatever its size, how many bytes it
+#: takes for each where it has more; and how many times as large as itself, from so many bytes on, what is extracted
 #: from it may be.
 MAX_MEMBERS = 1 << 21
 MAX_FREE_MEMBERS = 1 << 18
