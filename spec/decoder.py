@@ -211,7 +211,8 @@ class Archive:
         need(base == self.chunks[-1][0], "base is not where the chunks before end")
         chunks = fields(chunks, "*")[:-1]
         for place, size, codec in zip(accumulate(chunks[::3]), chunks[1::3], chunks[2::3], strict=True):
-            need(place >= self.chunks[-1][1] + 22 and size and codec < len(self.backends), "a chunk is not valid")
+            good = self.chunks[-1][1] + 22 <= place < offset
+            need(good and size and codec < len(self.backends), "a chunk is not valid")
             need(size <= 64 * MiB, "a chunk is too large", "limit")
             self.chunks.append((self.chunks[-1][0] + size, place, codec, size))
         need(len(members) >= len(owners) == len({*map(str, owners)}), "an owner stands twice, or there are too many")

@@ -456,6 +456,18 @@ def bad_member_hash_mismatch() -> Vector:
 
 
 @vector
+def bad_chunk_behind_index() -> Vector:
+    builder = Builder()
+    here = len(builder.data)
+    builder.index.chunks = [here + 60, len(HELLO), 0]
+    builder.index.members.append(["a", FILE, MTIME, 0, len(HELLO), 0])
+    builder.index.hashes.append(digest(HELLO))
+    builder.total = len(HELLO)
+    builder.checkpoint()
+    return builder.finish(), (11, "a checkpoint names a chunk behind itself")
+
+
+@vector
 def bad_chunk_without_check() -> Vector:
     return one_file(b"1", data=frame("C", 0, 1, b"1234567")).finish(), (11, "chunk body under 8 bytes", "extract")
 
