@@ -457,14 +457,18 @@ def bad_member_hash_mismatch() -> Vector:
 
 @vector
 def bad_chunk_behind_index() -> Vector:
-    builder = Builder()
-    here = len(builder.data)
-    builder.index.chunks = [here + 60, len(HELLO), 0]
-    builder.index.members.append(["a", FILE, MTIME, 0, len(HELLO), 0])
-    builder.index.hashes.append(digest(HELLO))
-    builder.total = len(HELLO)
-    builder.checkpoint()
-    return builder.finish(), (11, "a checkpoint names a chunk behind itself")
+    def build(place: int) -> tuple[Builder, int]:
+        builder = Builder()
+        builder.index.chunks = [place, len(HELLO), 0]
+        builder.file("a", HELLO)
+        builder.total = len(HELLO)
+        builder.checkpoint()
+        at = len(builder.data)
+        builder.raw(chunk(HELLO, 0))
+        return builder, at
+
+    builder, _ = build(build(128)[1])
+    return builder.finish(lambda index: index.owners.clear()), (11, "a checkpoint names a chunk behind itself")
 
 
 @vector
