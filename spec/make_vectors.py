@@ -467,7 +467,9 @@ def bad_chunk_behind_index() -> Vector:
         builder.raw(chunk(HELLO, 0))
         return builder, at
 
-    builder, _ = build(build(128)[1])
+    builder, place = build(0)
+    while place != (place := build(place)[1]):
+        builder = build(place)[0]
     return builder.finish(lambda index: index.owners.clear()), (11, "a checkpoint names a chunk behind itself")
 
 
