@@ -96,10 +96,10 @@ class Extractor:
             chosen = [member for member in self._without_existing(chosen) if member.path not in self.result.failed]
             if self._options.resume:
                 for member in directories.values():
-                    self._open_again(member)
+                    self._guard(member, self._open_again)
                 for member in selected:
                     if member.path in self._complete and member.kind == "file":
-                        self._restore_again(member)
+                        self._guard(member, self._restore_again)
             if self._options.force:
                 for member in directories.values():
                     self._guard(member, self._clear_way)
@@ -168,25 +168,23 @@ class Extractor:
 
     def _open_again(self, member: Member) -> None:
         """Let members into a directory that was closed when the extraction was interrupted, and see to its end."""
-        with suppress(OSError, LmarcError):
-            info = self._target.existing(member.path)
-            if info is None or stat.S_IMODE(info.st_mode) not in (0o700, member.mode & RESTORED_MODE):
-                return
-            fd = self._target.directory(member.path, create=False)
-            os.fchmod(fd, 0o700)
-            self._target.made.add(member.path)
+        info = self._target.existing(member.path)
+        if info is None or stat.S_IMODE(info.st_mode) not in (0o700, member.mode & RESTORED_MODE):
+            return
+        fd = self._target.directory(member.path, create=False)
+        os.fchmod(fd, 0o700)
+        self._target.made.add(member.path)
 
     def _restore_again(self, member: Member) -> None:
         """Mode and time of a file whose content is there."""
-        with suppress(OSError, LmarcError):
-            above, name = self._target.parent(member.path)
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
-            try:
-                # A name that is not of this archive: mode and time are that one's, too.
-                if os.fstat(fd).st_nlink == 1 + self._links_complete[member.path]:
-                    self.restore(fd, member)
-            finally:
-                os.close(fd)
+        above, name = self._target.parent(member.path)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        try:
+            # A name that is not of this archive: mode and time are that one's, too.
+            if os.fstat(fd).st_nlink == 1 + self._links_complete[member.path]:
+                self.restore(fd, member)
+        finally:
+            os.close(fd)
 
     def _without_unsafe(self, chosen: list[Member], everything: list[Member]) -> list[Member]:
         # All are looked at: what makes a member unsafe may be another that was not chosen.

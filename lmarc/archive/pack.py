@@ -82,6 +82,8 @@ class Packer:
         self._most_seconds = most_seconds
         self._found = 0
         self._max_in_flight = jobs + 1
+        #: What writing or coding failed with, while a source was being read.
+        self._broken: OSError | None = None
         self._chunker = Chunker(preset.chunk_size, self._submit)
         self._reader = ContentReader(self._chunker, whole_limit=preset.chunk_size)
         self._output = _Output(sink, self._coder, change)
@@ -193,6 +195,8 @@ class Packer:
         try:
             content = self._reader.read(source)
         except OSError as error:
+            if error is self._broken:
+                raise
             self.observer.skipped(source.path, error.strerror or str(error))
             return
         info = content.stat
@@ -239,6 +243,13 @@ class Packer:
         return max(min(mtime_ns, self._latest_mtime), MIN_MTIME)
 
     def _submit(self, pieces: list[bytes]) -> None:
+        try:
+            self._code(pieces)
+        except OSError as error:
+            self._broken = error
+            raise
+
+    def _code(self, pieces: list[bytes]) -> None:
         if not self._is_prepared:
             threads.prepare(self._coder.prepare, self.observer)
             self._is_prepared = True

@@ -65,7 +65,7 @@ def _sources() -> str:
     """A digest of lmarc and of the campaigns: figures of one code are not continued with another."""
     digest = blake3()
     for root in (Path(lmarc.__file__).parent, Path(__file__).parent):
-        for path in sorted(root.rglob("*.py")):
+        for path in sorted([*root.rglob("*.py"), *root.rglob("*.c")]):
             digest.update(path.read_bytes())
     return digest.hexdigest(16)
 
