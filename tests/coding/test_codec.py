@@ -263,5 +263,21 @@ def test_threads_do_not_meet() -> None:
         assert list(pool.map(codec.decode, alone, map(len, data))) == data
 
 
+def test_too_much_for_one_piece_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MOST_BYTES", 10)
+    assert codec.decode(codec.encode(b"ten bytes."), 10) == b"ten bytes."
+    with pytest.raises(ValueError, match="too many"):
+        codec.encode(b"eleven byte")
+    with pytest.raises(ValueError, match="impossible size"):
+        codec.decode(b"", 11)
+
+
+@BOTH
+def test_what_is_prepared_codes_as_before(level: int) -> None:
+    before = codec.encode(b"content", level)
+    codec.prepare(level)
+    assert codec.encode(b"content", level) == before
+
+
 if __name__ == "__main__":
     GOLDEN.write_text(json.dumps(payload_digests(), indent=1) + "\n")

@@ -621,5 +621,24 @@ def test_no_kernel_reaches_outside_its_arrays() -> None:
     assert in_pure_python(program) == 4
 
 
+def test_impossible_groups_are_refused() -> None:
+    ranks = usual().spell(b"some text")
+    for wrong, count in ((ranks[:0], 1), (ranks, len(ranks) + 1)):
+        with pytest.raises(ValueError, match="impossible group"):
+            group.encode(wrong, usual(), Predictor(usual().size).advance, 0, count, 32)
+
+
+def test_one_is_told_how_much_is_done() -> None:
+    text = inputs.prose(300)
+    ranks = usual().spell(text)
+    told: list[int] = []
+    payload = group.encode(ranks, usual(), Predictor(usual().size).advance, 0, 2, 32, watch=told.append)
+    assert told == sorted(told) and told[-1] == len(text)
+    told.clear()
+    reader = group.Reader(payload, len(text), usual(), 2)
+    assert reader.decode(Predictor(usual().size).advance, 0, told.append) == text
+    assert told == sorted(told) and told[-1] == len(text)
+
+
 if __name__ == "__main__":
     GOLDEN.write_text(json.dumps(payload_digests(), indent=1) + "\n")

@@ -119,3 +119,36 @@ def test_limits_are_those_the_decoder_keeps() -> None:
     assert not is_possible(Segment(1, SAMPLES, 4, 5))
     assert is_possible(Segment(1, SAMPLES, 4, 6))
     assert segments.MOST_ROW < 1 << 16
+
+
+def layouts(data: bytes) -> list[tuple[int, int, int]]:
+    return [(start, end, segment.kind) for start, end, segment in segments._known_layouts(data)]
+
+
+def test_layouts_are_believed_only_where_they_fit() -> None:
+    bitmap, wave = inputs.bitmap(9, 12), inputs.wave(300)
+    assert layouts(b"BM" + bitmap) == [(56, 2 + len(bitmap), RASTER)]
+    assert layouts(wave) == [(44, len(wave), SAMPLES)]
+    for cut in (2, 53, len(bitmap) - 1):
+        assert layouts(bitmap[:cut]) == []
+    for at, value in ((14, 39), (26, 2), (28, 16), (30, 1), (20, 64), (10, 53), (22, 0)):
+        assert layouts(bitmap[:at] + bytes([value]) + bitmap[at + 1 :]) == []
+    assert layouts(wave[:43]) == []
+    for at, value in ((8, 0), (20, 2), (22, 0), (22, 9), (34, 24), (36, 0), (40, 0)):
+        broken = wave[:at] + bytes([value]) + wave[at + 1 :]
+        assert layouts(broken if at != 40 else wave[:40] + bytes(4) + wave[44:]) == []
+
+
+def test_a_layout_within_another_is_none() -> None:
+    wave = inputs.wave(2000)
+    within = wave[:100] + inputs.bitmap(9, 12) + wave[100 + len(inputs.bitmap(9, 12)) :]
+    assert layouts(within) == [(44, len(wave), SAMPLES)]
+
+
+def test_distances_cost_the_same_in_pure_python() -> None:
+    sample = np.frombuffer(inputs.records(2000), np.uint8)
+    compiled, plain = np.zeros(70, np.int64), np.zeros(70, np.int64)
+    segments._lag_costs(sample, segments._log_table(), compiled)
+    getattr(segments._lag_costs, "py_func", segments._lag_costs)(sample, segments._log_table(), plain)
+    assert np.array_equal(compiled, plain)
+    assert int(np.argmin(plain[1:])) + 1 in (20, 40, 60)

@@ -134,3 +134,8 @@ def test_a_damaged_state_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path.unlink()
     with pytest.raises(BackendMissingError, match="cannot be read"):
         state._loaded.__wrapped__()
+
+
+def test_the_state_is_written_as_it_is_read() -> None:
+    learned = {number: state.learned(level) for number, level in LEVELS.items()}
+    assert state.serialised(state.knowledge(), learned) == state.PATH.read_bytes()

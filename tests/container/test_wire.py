@@ -135,3 +135,24 @@ def test_names_have_one_form(value: Any) -> None:
 @pytest.mark.parametrize("value", [-1, 2**63, True, False, 1.0, None, "1", b"1"])
 def test_what_is_no_uint(value: Any) -> None:
     assert not wire.is_uint(value)
+
+
+@pytest.mark.parametrize("value", [0, 1, 2**63 - 1])
+def test_what_is_a_uint(value: int) -> None:
+    assert wire.is_uint(value)
+
+
+def test_maps_count_as_levels() -> None:
+    assert wire.parse_msgpack(b"\x81\xa1a" * 16 + b"\x00")
+    assert wire.parse_msgpack(b"\x91\x81\xa1a" * 8 + b"\x00")
+    for data in (b"\x81\xa1a" * 17 + b"\x00", b"\x91\x81\xa1a" * 8 + b"\x90"):
+        with pytest.raises(DamagedError, match="nested more than 16 deep"):
+            wire.parse_msgpack(data)
+    # Beside a deep one, others of any depth.
+    assert wire.parse_msgpack(b"\x92" + b"\x91" * 15 + b"\x00" + b"\x91" * 15 + b"\x00")
+
+
+def test_large_values_are_read() -> None:
+    value = ["text" * 100_000, bytes(2_000_000), list(range(100_000))]
+    packed = wire.pack_msgpack(value)
+    assert wire.parse_msgpack_prefix(packed + b"rest") == (value, b"rest")
