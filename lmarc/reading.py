@@ -31,8 +31,8 @@ def open(
 
     `models` are files and folders where a model that the archive needs may be, before where models usually are;
     `threads` is how many processors it may use, and `max_time`, in seconds, how long extracting with it may be expected
-    to take: longer raises LimitError. So does an archive of more than `max_members` members, or, without it, of
-    2,097,152, or of 262,144 in less than two bytes for each.
+    to take: longer raises LimitError. So does an archive of more than `max_members` members; None allows
+    262,144, and more, up to 2,097,152, where the archive has two bytes for each (sys.maxsize: any number).
     An encrypted archive is decrypted with `keys`, to a temporary file without a name.
 
     Raises NotAnArchiveError, UnsupportedError, LimitError or, for an encrypted one, WrongKeyError. A damaged archive

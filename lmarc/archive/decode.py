@@ -17,7 +17,7 @@ from lmarc.archive import predictors
 from lmarc.archive.expect import expect
 from lmarc.archive.jobs import default_jobs as threads_default
 from lmarc.archive.kept import TAG_SIZE, Kept
-from lmarc.archive.lost import with_ranges
+from lmarc.archive.lost import Losses
 from lmarc.archive.observer import Observer
 from lmarc.backends import registry
 from lmarc.backends.contract import CodecBackend, PredictorBackend
@@ -54,8 +54,8 @@ class ChunkDecoder:
         self._predictors: dict[int, PredictorCodec | LmarcError] = {}
         #: Where chunks that a predictor has decoded are kept, if they are.
         self.kept: Kept | None = None
-        #: Offsets of chunks that could not be decoded.
-        self.broken: set[int] = set()
+        #: What chunks could not be decoded for, by their offsets.
+        self.broken: dict[int, LmarcError] = {}
 
     def codec_of(self, chunk: Chunk) -> CodecBackend:
         """The backend that coded a chunk, if it is no predictor. Raises BackendMissingError."""
@@ -144,10 +144,12 @@ class ChunkDecoder:
     def decode(self, chunk: Chunk) -> bytes:
         """The content of a chunk, verified. Raises DamagedError or BackendMissingError."""
         try:
-            return self._decode_kept(chunk)
-        except LmarcError:
-            self.broken.add(chunk.offset)
+            data = self._decode_kept(chunk)
+        except LmarcError as error:
+            self.broken[chunk.offset] = error
             raise
+        self.broken.pop(chunk.offset, None)
+        return data
 
     def _decode_kept(self, chunk: Chunk) -> bytes:
         kept = self.kept
@@ -302,6 +304,7 @@ class Delivery:
         self._idle = threading.Condition()
         self._busy = 0
         self._stopped = False
+        self._losses = Losses(decoder.container, decoder.broken)
         self.failed: dict[bytes, Exception] = {}
 
     def run(self, members: Iterable[Member], jobs: int) -> None:
@@ -532,7 +535,7 @@ class Delivery:
         """Record how a member ended, if it failed."""
         if error is None or member.path in self.failed:
             return
-        if isinstance(error, DamagedError):
-            error = with_ranges(error, self._decoder.container, self._decoder.broken, member)
+        if isinstance(error, LmarcError):
+            error = self._losses.error(member, error)
         self.failed[member.path] = error
         self._observer.failed(member.path, error)

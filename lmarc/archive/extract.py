@@ -6,9 +6,8 @@ import errno
 import os
 import stat
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from lmarc.archive import fs
@@ -43,8 +42,8 @@ class ExtractOptions:
 class ExtractResult:
     """What an extraction has done. `failed` maps member paths to what went wrong.
 
-    With `keep_going`, `rests` maps paths of damaged files to those of what is left of them, and `unnamed` has paths of
-    content that no name is left for.
+    With `keep_going`, `rests` maps paths of damaged files to those of what is left of them, `unnamed` has paths of
+    content that no name is left for, and `unwritten` what of both could not be written, and why.
     """
 
     members: int = 0
@@ -53,6 +52,7 @@ class ExtractResult:
     failed: dict[bytes, Exception] = field(default_factory=dict)
     rests: dict[bytes, bytes] = field(default_factory=dict)
     unnamed: list[bytes] = field(default_factory=list)
+    unwritten: dict[bytes, Exception] = field(default_factory=dict)
 
 
 class Extractor:
@@ -69,6 +69,8 @@ class Extractor:
         self._temporaries: dict[bytes, bytes] = {}
         # Members that an interrupted extraction has completed.
         self._complete: set[bytes] = set()
+        # Hard links of the archive by the files they link to, where they matter.
+        self._links: dict[bytes, list[bytes]] = {}
         # With force: what has been given a name.
         self._named: set[tuple[int, int]] = set()
         self.result = ExtractResult()
@@ -89,9 +91,9 @@ class Extractor:
         try:
             if self._options.resume:
                 self._complete = self._find_complete(chosen, everything)
-                self._links_complete = Counter(
-                    member.target for member in chosen if member.kind == "hardlink" and member.path in self._complete
-                )
+                for member in everything:
+                    if member.kind == "hardlink":
+                        self._links.setdefault(member.target, []).append(member.path)
             selected = chosen
             chosen = [member for member in self._without_existing(chosen) if member.path not in self.result.failed]
             if self._options.resume:
@@ -104,16 +106,16 @@ class Extractor:
                 for member in directories.values():
                     self._guard(member, self._clear_way)
             files, links = self._resolve(chosen, everything)
-            self._deliver(
-                files, jobs, os.path.join(self._root, f".lmarc-{label}.kept"), len(selected) == len(everything)
-            )
+            kept = os.path.join(self._root, f".lmarc-{label}.kept")
+            with self._keeping(files, kept, len(selected) == len(everything)):
+                self._deliver(files, jobs)
+                if self._options.keep_going:
+                    self._salvage(files, everything, unnamed)
             for member in links:
                 self._guard(member, self._make_hardlink)
             for member in chosen:
                 if member.kind == "symlink":
                     self._guard(member, self._make_symlink)
-            if self._options.keep_going:
-                self._salvage(files, everything, unnamed)
             self._finish_directories(directories.values())
         except BaseException:
             # Interrupted: leave nothing half made, and no directory closed to its owner.
@@ -130,31 +132,42 @@ class Extractor:
         self.result.content = sum(member.size for member in done)
         return self.result
 
-    def _deliver(self, files: list[Member], jobs: int, kept_path: str, are_all: bool) -> None:
-        delivery = Delivery(
-            self._decoder, lambda member: FileSink(member, self), self._observer, read_back=self._read_back
-        )
+    @contextmanager
+    def _keeping(self, files: list[Member], path: str, are_all: bool) -> Iterator[None]:
+        """Keep what a predictor decodes in a file, until all is done."""
         kept: Kept | None = None
-        if self._decoder.is_slow(files) or (self._options.resume and os.path.lexists(kept_path)):
-            kept = open_kept(kept_path, resume=self._options.resume, force=self._options.force)
+        if self._decoder.is_slow(files) or (self._options.resume and os.path.lexists(path)):
+            kept = open_kept(path, resume=self._options.resume, force=self._options.force)
         with nullcontext() if kept is None else kept:
             if kept is not None and self._options.resume:
                 # Whoever is at the same work holds the same lock.
                 self._target.remove_leftovers({member.path.rpartition(b"/")[0] for member in files})
             self._decoder.kept = kept
-            delivery.run(files, jobs)
+            yield
             # A full disk, say, or a model that is not here: what has been decoded is of use for the next time.
-            is_of_use = any(not isinstance(error, DamagedError) for error in delivery.failed.values())
+            is_of_use = any(not isinstance(error, DamagedError) for error in self._undelivered.values())
             if kept is not None and (is_of_use or (self._options.resume and not are_all)):
                 kept.stay()
         self._decoder.kept = None
+
+    def _deliver(self, files: list[Member], jobs: int) -> None:
+        delivery = Delivery(self._decoder, self._open_sink, self._observer, read_back=self._read_back)
+        delivery.run(files, jobs)
+        self._undelivered = delivery.failed
         self.result.failed.update(delivery.failed)
 
+    def _open_sink(self, member: Member) -> FileSink:
+        return FileSink(member, self)
+
     def _salvage(self, files: list[Member], everything: list[Member], unnamed: Iterable[Piece]) -> None:
-        salvage = Salvage(self._decoder, lambda member: FileSink(member, self), self._observer)
-        salvage.rests_of(files, self.result.failed, (member.path for member in everything))
-        salvage.pieces(unnamed)
+        taken = (member.path for member in everything)
+        keep_existing = self._options.skip_existing or self._options.resume
+        salvage = Salvage(
+            self._decoder, self._open_sink, self._read_back, self._observer, taken, keep_existing=keep_existing
+        )
+        salvage.run(files, self.result.failed, unnamed)
         self.result.rests, self.result.unnamed = salvage.rests, salvage.unnamed
+        self.result.unwritten = salvage.unwritten
 
     def _find_complete(self, chosen: list[Member], everything: list[Member]) -> set[bytes]:
         """The members but directories that are on disk just as in the archive."""
@@ -180,8 +193,9 @@ class Extractor:
         above, name = self._target.parent(member.path)
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
         try:
-            # A name that is not of this archive: mode and time are that one's, too.
-            if os.fstat(fd).st_nlink == 1 + self._links_complete[member.path]:
+            # With a name that is not of this archive, mode and time are that one's, too.
+            info = os.fstat(fd)
+            if info.st_nlink == 1 + sum(self._is_file(path, info) for path in self._links.get(member.path, ())):
                 self.restore(fd, member)
         finally:
             os.close(fd)
@@ -215,6 +229,14 @@ class Extractor:
                     f"{what} exists already (--force replaces, --skip-existing keeps what is there, --resume goes on)"
                 )
         return out
+
+    def _is_file(self, path: bytes, info: os.stat_result) -> bool:
+        """Whether a path is a name of that file."""
+        try:
+            there = self._target.existing(path)
+        except (LmarcError, OSError):
+            return False
+        return there is not None and os.path.samestat(there, info)
 
     def _is_there(self, path: bytes) -> bool:
         """Whether something stands at a path, as far as can be told without going through a link."""
@@ -310,7 +332,7 @@ class Extractor:
         try:
             above, name, temporary = self._place(member)
             os.link(source, temporary, src_dir_fd=source_above, dst_dir_fd=above, follow_symlinks=False)
-            self._name(above, name, temporary)
+            self._name(above, name, temporary, is_new=member.target not in self._complete)
         finally:
             os.close(source_above)
 
@@ -360,11 +382,14 @@ class Extractor:
             os.unlink(temporary, dir_fd=self._target.parent(member.path)[0])
             self._temporaries.pop(temporary, None)
 
-    def _name(self, above: int, name: bytes, temporary: bytes) -> None:
-        """Give what is complete its name, or remove it. Replaces only where that was asked for. Needs the lock."""
+    def _name(self, above: int, name: bytes, temporary: bytes, *, is_new: bool = True) -> None:
+        """Give what is complete its name, or remove it. Replaces only where that was asked for. Needs the lock.
+
+        It is not new where this extraction has not made it, but its name alone.
+        """
         try:
             if self._options.force:
-                self._replace(above, name, temporary)
+                self._replace(above, name, temporary, is_new)
             elif not _link(above, temporary, name):
                 os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
         except OSError as error:
@@ -377,7 +402,7 @@ class Extractor:
                 os.unlink(temporary, dir_fd=above)
             self._temporaries.pop(temporary, None)
 
-    def _replace(self, above: int, name: bytes, temporary: bytes) -> None:
+    def _replace(self, above: int, name: bytes, temporary: bytes, is_new: bool) -> None:
         """Rename over what stands there, unless that was made for another member: two names may be one here."""
         mine = os.stat(temporary, dir_fd=above, follow_symlinks=False)
         with suppress(FileNotFoundError):
@@ -386,7 +411,8 @@ class Extractor:
             if key in self._named and not os.path.samestat(mine, there):
                 raise TargetExistsError("another member of the archive has this name here")
         os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
-        self._named.add((mine.st_dev, mine.st_ino))
+        if is_new:
+            self._named.add((mine.st_dev, mine.st_ino))
 
     def restore(self, fd: int, member: Member) -> None:
         """Set owner (on request), mode and time, in the order that keeps each."""

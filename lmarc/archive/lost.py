@@ -2,40 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
-from lmarc.container.index import Member
+from lmarc.container.index import Chunk, Member
 from lmarc.container.reader import ContainerReader
-from lmarc.errors import LostContentError
+from lmarc.errors import DamagedError, LmarcError, LostContentError
 
 Range = tuple[int, int]
-#: Ranges that a message has.
+#: Ranges that a message has, and that an error keeps: behind them, all up to the last one counts as lost.
 _SHOWN = 8
+_KEPT = 1000
+#: Chunks looked at for ranges, in all: a made archive has many files over the same chunks.
+_STEPS = 1 << 20
 
 
-def with_ranges(error: Exception, container: ContainerReader, broken: Collection[int], member: Member) -> Exception:
-    """The error that a regular file's content ended with, saying also which bytes of it are lost.
+class Losses:
+    """What is lost of members, of an archive some of whose chunks cannot be decoded: `broken`, by their offsets."""
 
-    `broken` are the offsets of the chunks that cannot be decoded. Where all can, the whole is not what was packed.
-    """
-    ranges = file_ranges(member, missing(container, broken, member.start, member.end)) or [(0, member.size)]
-    parts = [f"{begin}-{end - 1}" for begin, end in ranges[:_SHOWN] if end > begin]
-    if len(ranges) > _SHOWN:
-        parts.append(f"and {len(ranges) - _SHOWN} more ranges")
-    said = f"; lost: bytes {', '.join(parts)} of {member.size}" if parts else ""
-    return LostContentError(f"{error}{said}", tuple(ranges))
+    def __init__(self, container: ContainerReader, broken: Mapping[int, LmarcError]) -> None:
+        self._container, self._broken = container, broken
+        self._known: dict[tuple[int, int, tuple[int, ...] | None], tuple[Range, ...]] = {}
+        self._steps = _STEPS + 16 * len(container.chunks)
 
+    def error(self, member: Member, error: LmarcError) -> LmarcError:
+        """The error that a regular file's content ended with, saying also which bytes of it are lost.
 
-def missing(container: ContainerReader, broken: Collection[int], start: int, end: int) -> list[Range]:
-    """The parts of start to end of the content stream that no whole chunk holds, in order."""
-    out: list[Range] = []
-    position = start
-    for chunk in container.chunks_of(start, end):
-        if chunk.offset not in broken:
-            _add(out, position, chunk.start)
-            position = chunk.end
-    _add(out, position, end)
-    return out
+        Where nothing is damaged but a backend is not here, that remains the error. Where all chunks can be decoded, the
+        whole is not what was packed.
+        """
+        errors = self._errors(member)
+        if any(error is why for why in errors):
+            error = next((why for why in errors if isinstance(why, DamagedError)), error)
+        if not isinstance(error, DamagedError):
+            return error
+        ranges = self._ranges(member) or ((0, member.size),)
+        parts = [f"{begin}-{end - 1}" for begin, end in ranges[:_SHOWN] if end > begin]
+        if len(ranges) > _SHOWN:
+            parts.append(f"and {len(ranges) - _SHOWN} more ranges")
+        said = f"; lost: bytes {', '.join(parts)} of {member.size}" if parts else ""
+        return LostContentError(f"{error}{said}", ranges)
+
+    def _errors(self, member: Member) -> list[LmarcError]:
+        chunks = self._chunks_of(member)
+        return [self._broken[chunk.offset] for chunk in chunks if chunk.offset in self._broken]
+
+    def _chunks_of(self, member: Member) -> list[Chunk]:
+        if not member.stored_size or self._steps <= 0:
+            return []
+        chunks = self._container.chunks_of(member.start, member.end)
+        self._steps -= len(chunks)
+        return chunks
+
+    def _ranges(self, member: Member) -> tuple[Range, ...]:
+        key = (member.start, member.size, member.sparse)
+        if key not in self._known:
+            ranges = file_ranges(member, self._missing(member))
+            if len(ranges) > _KEPT:
+                ranges[_KEPT - 1 :] = [(ranges[_KEPT - 1][0], ranges[-1][1])]
+            self._known[key] = tuple(ranges)
+        return self._known[key]
+
+    def _missing(self, member: Member) -> list[Range]:
+        """The parts of a member's run of the content stream that no chunk holds that is whole or only not decoded."""
+        out: list[Range] = []
+        position = member.start
+        for chunk in self._chunks_of(member):
+            if not isinstance(self._broken.get(chunk.offset), DamagedError):
+                _add(out, position, chunk.start)
+                position = chunk.end
+        _add(out, position, member.end)
+        return out
 
 
 def file_ranges(member: Member, stream: list[Range]) -> list[Range]:

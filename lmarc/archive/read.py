@@ -238,6 +238,7 @@ class Archive:
         skip_existing: bool = False,
         resume: bool = False,
         owner: bool = False,
+        keep_going: bool = False,
         jobs: int | None = None,
         observer: Observer | None = None,
         check: bool = True,
@@ -245,7 +246,8 @@ class Archive:
         """Extract one member, and if it is a directory all below it. See extractall()."""
         wanted = self._member(name).path
         chosen = [member for member in self._sorted if member.path == wanted or member.path.startswith(wanted + b"/")]
-        return self._extract(chosen, path, ExtractOptions(force, skip_existing, resume, owner), jobs, observer, check)
+        options = ExtractOptions(force, skip_existing, resume, owner, keep_going)
+        return self._extract(chosen, path, options, jobs, observer, check)
 
     def extractall(
         self,
@@ -296,10 +298,11 @@ class Archive:
     ) -> ExtractResult:
         extractor = Extractor(self._decoder, os.fspath(path), options, observer or Observer())
         result = extractor.run(chosen, self._members.values(), jobs or default_jobs(), pieces)
-        if check and result.failed:
-            first, error = next(iter(result.failed.items()))
-            more = f" (and {len(result.failed) - 1} more)" if len(result.failed) > 1 else ""
-            raise IncompleteError(f"{display(first)}: {error}{more}", result, exit_code(result.failed.values()))
+        failed = result.failed | result.unwritten
+        if check and failed:
+            first, error = next(iter(failed.items()))
+            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            raise IncompleteError(f"{display(first)}: {error}{more}", result, exit_code(failed.values()))
         return result
 
     def test(

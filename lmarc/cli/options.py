@@ -57,7 +57,8 @@ MaxMembers = Annotated[
         "--max-members",
         metavar="N",
         min=0,
-        help="Refuse an archive of more members.  [default: 2097152, or 262144 in less than two bytes each]",
+        help="Refuse an archive of more members.  [default: 262144, and more, up to 2097152, where the archive has two "
+        "bytes for each]",
     ),
 ]
 Models = Annotated[

@@ -98,12 +98,13 @@ def unpack(
             max_size=bytes_of(max_size),
         )
         failed = {os.fsdecode(path): error for path, error in result.failed.items()}
-        code = exit_code([*render.damage(source), *failed.values()])
+        unwritten = {os.fsdecode(path): error for path, error in result.unwritten.items()}
+        code = exit_code([*render.damage(source), *failed.values(), *unwritten.values()])
         if json:
             counts = {"extracted": result.members, "bytes": result.content, "existing": result.existing}
             rests = {os.fsdecode(path): os.fsdecode(rest) for path, rest in result.rests.items()}
             unnamed = [os.fsdecode(path) for path in result.unnamed]
-            left = {"rests": rests, "unnamed": unnamed} if keep_going else {}
+            left = {"rests": rests, "unnamed": unnamed, "unwritten": render.failures(unwritten)} if keep_going else {}
             render.print_json({**counts, "damage": source.damage, "failed": render.failures(failed), **left})
         else:
             more = f", {result.existing} kept as they were" if result.existing else ""

@@ -228,7 +228,7 @@ def _survey(body: bytes, most_members: int | None) -> bytes:
     reader.skip()
     owners, chunk_values, members = reader.skip_array(), reader.skip_array(), reader.skip_array()
     if most_members is not None and members > most_members:
-        raise MemberLimitError("the archive has more members than --max-members allows")
+        raise MemberLimitError(f"more than {most_members} members")
     if owners > members:
         raise DamagedError("an index has more owners than members")
     if chunk_values % 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from bisect import bisect_right
@@ -16,6 +17,8 @@ from lmarc.container.writer import TRAILER_MAGIC, TRAILER_SIZE, Before, trailer
 from lmarc.errors import DamagedError, LimitError, LmarcError, MemberLimitError, UnsupportedError
 
 _SEARCH_BLOCK = 1 << 20
+#: What a disk cannot read is at least of that size.
+_PAGE = 4096
 #: Frames of recovery data (FORMAT.md section 6.2).
 RECOVERY = 0x72
 
@@ -48,7 +51,12 @@ class ContainerReader:
         #: Without what index frames add to it; and the offsets of those found by walking.
         self._first_header = self.header
         self._walked: list[int] = []
+        #: Of an archive that had to be walked: its chunks' frames, which no index need name (`start` is 0), and whether
+        #: all of its index frames are there.
+        self.walked_chunks: list[Chunk] = []
+        self.is_index_whole = True
         self._starts: list[int] = []
+        self._search_block = _SEARCH_BLOCK
         self._block_start = 0
         self._block = b""
 
@@ -123,10 +131,15 @@ class ContainerReader:
         return last
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Up to size bytes from offset. Safe from several threads."""
-        with self._lock:
-            self.file.seek(offset)
-            return self.file.read(size)
+        """Up to size bytes from offset. Safe from several threads. Raises DamagedError where the disk cannot read."""
+        try:
+            with self._lock:
+                self.file.seek(offset)
+                return self.file.read(size)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise DamagedError(f"it cannot be read at {offset}: {error.strerror}") from error
 
     def read_chunk(self, chunk: Chunk) -> tuple[bytes, memoryview]:
         """The check and the payload of a chunk, its frame verified. Raises DamagedError."""
@@ -166,7 +179,10 @@ class ContainerReader:
     def _index_at(self, offset: int, head: frames.FrameHead) -> IndexFrame:
         body = self.read_at(offset + head.size, head.stored)
         frames.verify_body(head, body)
-        index = parse_index(head, body, offset, self._members_left)
+        try:
+            index = parse_index(head, body, offset, self._members_left)
+        except MemberLimitError:
+            raise MemberLimitError(f"more than {self.max_members} members: --max-members N allows N") from None
         if self._members_left is not None:
             self._members_left -= len(index.members)
         return index
@@ -231,6 +247,7 @@ class ContainerReader:
 
     def _take_walked(self) -> None:
         indexes = self._walk()
+        self.is_index_whole = bool(indexes) and self._was_last(indexes[-1])
         for index in indexes:
             try:
                 header = self.header.filled(index.first_backend, index.first_model)
@@ -256,6 +273,14 @@ class ContainerReader:
         if not indexes:
             self.damage.append("no index is left: nothing can be named")
 
+    def _was_last(self, index: IndexFrame) -> bool:
+        """Whether the last index frame found names all before it, and what stands behind it is or may be a trailer."""
+        at = self._walked[-1]
+        total = self._head_at(at).total
+        behind = self.read_at(at + total, TRAILER_SIZE)
+        is_ended = bool(behind) and trailer(total).startswith(behind)
+        return list(index.segments) == self._walked[:-1] and (is_ended or at + total + TRAILER_SIZE == self.size)
+
     def _walk(self) -> list[IndexFrame]:
         """All valid index frames, by walking frames and searching for the next one where the chain breaks."""
         out = []
@@ -265,9 +290,11 @@ class ContainerReader:
         budget = 2 * self.size
         decoded = 0
         for offset, head in self.walk_frames():
+            budget -= head.stored
+            if head.type == frames.CHUNK and budget >= 0:
+                self.walked_chunks.append(Chunk(offset, head.decoded, head.codec, 0))
             if head.type != frames.INDEX:
                 continue
-            budget -= head.stored
             decoded += head.decoded
             if budget < 0 or decoded > wire.MAX_ALL_INDEXES:
                 self.damage.append("too many index frames for an archive of this size; the rest is not looked at")
@@ -298,16 +325,31 @@ class ContainerReader:
                 continue
             yield at, head
             after = at + head.total
-            # A body that was cut or grown moves what follows: look for the next head from inside it then.
-            if self.read_at(after, 2) not in (frames.SYNC, b"") and after + TRAILER_SIZE < self.size:
-                after = at + head.size
-            at = self._next_sync(after)
+            if self._is_sync(after):
+                at = after
+            else:
+                # A body that was cut short may have the next frame in it.
+                at = self._next_sync(after if after + TRAILER_SIZE >= self.size else at + head.size)
+
+    def _is_sync(self, at: int) -> bool:
+        """Whether a frame may begin at a place."""
+        try:
+            return self.read_at(at, 2) == frames.SYNC
+        except DamagedError:
+            return False
 
     def _next_sync(self, at: int) -> int | None:
         while at < self.size:
             # The block is kept: where sync bytes are dense, each search would read it again.
             if not self._block_start <= at < self._block_start + len(self._block) - 1:
-                self._block_start, self._block = at, self.read_at(at, _SEARCH_BLOCK)
+                size = self._search_block - at % self._search_block
+                try:
+                    self._block_start, self._block = at, self.read_at(at, max(size, 2))
+                except DamagedError:
+                    # Of a disk that has begun to fail, page by page.
+                    at += size if self._search_block == _PAGE else 0
+                    self._search_block = _PAGE
+                    continue
             found = self._block.find(frames.SYNC, at - self._block_start)
             if found >= 0:
                 return self._block_start + found

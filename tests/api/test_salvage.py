@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import io
-from collections.abc import Iterator
+import os
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import lmarc
 from lmarc.archive import presets, read
+from lmarc.archive.decode import ChunkDecoder
 from lmarc.archive.presets import Preset
+from lmarc.backends import registry
+from lmarc.backends.contract import CodecBackend
+from lmarc.container.index import Chunk, IndexFrame
+from lmarc.errors import BackendMissingError
 from tests.cli.program import run
 from tests.trees import prose
 
@@ -196,22 +204,231 @@ def test_hard_links_to_what_is_damaged(tmp_path: Path, monkeypatch: pytest.Monke
         assert archive.extractall("link", ["b"], keep_going=True, check=False).rests == {b"b": b"b.damaged"}
 
 
-def test_names_that_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "PRESETS", {"fast": Preset("store", CHUNK)})
+Pack = Callable[..., bytes]
+
+
+@pytest.fixture
+def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pack:
+    """Packs files of these contents, by their names, in chunks of 1000 bytes, in a folder that is then the current."""
+    monkeypatch.setattr(presets, "PRESETS", {"fast": Preset("store", CHUNK), "cm": Preset("cm", CHUNK)})
     monkeypatch.chdir(tmp_path)
-    Path("a").write_bytes(TEXT)
-    Path("a.damaged").write_bytes(SMALL)
-    sink = io.BytesIO()
-    lmarc.pack(["a", "a.damaged"], sink, preset="fast")
-    with lmarc.open(io.BytesIO(without(sink.getvalue(), 0))) as archive:
+
+    def packed(files: dict[str, bytes], preset: str = "fast") -> bytes:
+        for name, data in files.items():
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_bytes(data)
+        sink = io.BytesIO()
+        lmarc.pack(list(files), sink, preset=preset, jobs=1)
+        return sink.getvalue()
+
+    return packed
+
+
+def broken_in(archive: bytes, *names: str) -> bytes:
+    """The archive with a byte changed in the first chunk of each of these files."""
+    with lmarc.open(io.BytesIO(archive)) as opened:
+        return without(archive, *(opened.chunks.index(opened.chunks_of(name)[0]) for name in names))
+
+
+def test_names_that_are_taken(pack: Pack) -> None:
+    long = "n" * 255
+    files = {"a": prose(1, 2500), "a.damaged": prose(2, 2500), "b": prose(3, 2500), "b.damaged/x": SMALL, long: TEXT}
+    data = broken_in(pack(files), "a", "a.damaged", "b", long)
+    expected = {
+        b"a": b"a.damaged-2",
+        b"a.damaged": b"a.damaged.damaged",
+        b"b": b"b.damaged-2",
+        long.encode(): b"n" * 247 + b".damaged",
+    }
+    for number, options in enumerate(({}, {"force": True}, {"resume": True}, {"skip_existing": True})):
+        with lmarc.open(io.BytesIO(data)) as archive:
+            for _ in range(2 if options else 1):
+                result = archive.extractall(f"out{number}", keep_going=True, check=False, **options)
+                assert result.rests == expected and result.unwritten == {}
+        for name, rest in expected.items():
+            ranges = lost(result.failed[name])
+            assert Path(f"out{number}", rest.decode()).read_bytes() == holed(files[name.decode()], *ranges)
+
+
+def test_what_stands_there_stays(pack: Pack) -> None:
+    data = broken_in(pack({"a": TEXT}), "a")
+    Path("out").mkdir()
+    Path("out/a.damaged").write_bytes(b"mine")
+    with lmarc.open(io.BytesIO(data)) as archive:
         result = archive.extractall("out", keep_going=True, check=False)
-        assert result.rests == {b"a": b"a.damaged.damaged"}
-        assert Path("out/a.damaged").read_bytes() == SMALL
-        # Something else stands there: it stays, and that is said.
-        Path("other").mkdir()
-        Path("other/a.damaged.damaged").write_bytes(b"mine")
-        result = archive.extractall("other", keep_going=True, check=False)
-        assert result.rests == {} and Path("other/a.damaged.damaged").read_bytes() == b"mine"
+        assert result.rests == {} and isinstance(result.unwritten[b"a.damaged"], lmarc.TargetExistsError)
+        with pytest.raises(lmarc.IncompleteError):
+            archive.extractall("out", keep_going=True)
+    assert Path("out/a.damaged").read_bytes() == b"mine"
+    Path("x.lmarc").write_bytes(data)
+    facts = run("unpack", "--keep-going", "--json", "x.lmarc", "-C", "out", code=11).json
+    assert [row["path"] for row in facts["unwritten"]] == ["a.damaged"]
+
+
+def test_content_without_a_name_never_replaces_a_member(pack: Pack) -> None:
+    noise = random.Random(1)
+    with lmarc.open(io.BytesIO(pack({"x": noise.randbytes(CHUNK), "y": noise.randbytes(CHUNK)}))) as archive:
+        at = archive.chunks[1].offset
+    member = f"lost+found/{at:012d}"
+    first, second = noise.randbytes(CHUNK), noise.randbytes(CHUNK)
+    whole = pack({member: first, "y": second})
+    with lmarc.open(io.BytesIO(whole)) as archive:
+        assert archive.chunks[1].offset == at
+        head, tail = whole[: archive.chunks[1].offset], whole[archive.chunks[1].offset :]
+    # An index that names the first chunk alone, in the place of the last one.
+    with lmarc.open(io.BytesIO(whole)) as archive:
+        frame = archive._container._head_at(at).total
+        index = IndexFrame(0, archive.chunks[:1], archive.members[:1])
+    data = head + tail[:frame] + b"".join(index.to_frame(at + frame))
+    for options in ({}, {"force": True}, {"force": True, "resume": True}):
+        with lmarc.open(io.BytesIO(data)) as archive:
+            for _ in range(2 if options else 1):
+                result = archive.extractall("out" + str(len(options)), keep_going=True, check=False, **options)
+                assert result.unnamed == [f"{member}-2".encode()] and not result.failed and not result.unwritten
+        assert Path("out" + str(len(options)), member).read_bytes() == first
+        assert Path("out" + str(len(options)), member + "-2").read_bytes() == second
+
+
+def test_many_files_of_one_content_are_decoded_once(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = broken_in(pack({f"f{number}": TEXT for number in range(20)}), "f0")
+    decoded = []
+    inner = ChunkDecoder.decode
+
+    def counting(decoder: ChunkDecoder, chunk: Chunk) -> bytes:
+        decoded.append(chunk.offset)
+        return inner(decoder, chunk)
+
+    monkeypatch.setattr(ChunkDecoder, "decode", counting)
+    with lmarc.open(io.BytesIO(data)) as archive:
+        result = archive.extractall("out", keep_going=True, check=False)
+    assert len(result.rests) == 20 and len(decoded) <= 10
+    for rest in result.rests.values():
+        assert Path("out", rest.decode()).read_bytes() == holed(TEXT, (0, 1000))
+
+
+def test_a_backend_that_is_not_here_is_no_loss(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has coded is neither called lost nor written."""
+    text = prose(7, 2000)
+    data = pack({"f": text[:1000] + random.Random(1).randbytes(1000) + text[1000:]}, preset="cm")
+    inner = registry.codec
+
+    def without_cm(name: str, version: int | None = None) -> CodecBackend:
+        if name == "cm":
+            raise BackendMissingError("cm is not here")
+        return inner(name, version)
+
+    with lmarc.open(io.BytesIO(data)) as archive:
+        assert [archive.header.backends[chunk.codec].name for chunk in archive.chunks] == ["cm", "store", "cm"]
+    with lmarc.open(io.BytesIO(without(data, 1))) as archive:
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "codec", without_cm)
+            assert lost(archive.test()["f"]) == ((1000, 2000),)
+            result = archive.extractall("less", keep_going=True, check=False)
+            assert lost(result.failed[b"f"]) == ((1000, 2000),) and result.rests == {}
+        # It has come: what could not be decoded before is there.
+        result = archive.extractall("more", keep_going=True, check=False)
+        assert lost(result.failed[b"f"]) == ((1000, 2000),)
+        assert Path("more/f.damaged").read_bytes() == text[:1000] + bytes(1000) + text[1000:]
+    with lmarc.open(io.BytesIO(data)) as archive:
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "codec", without_cm)
+            result = archive.extractall("none", keep_going=True, check=False)
+            assert isinstance(result.failed[b"f"], BackendMissingError) and result.rests == {}
+        assert archive.test() == {}
+
+
+class FailingDisk(io.BytesIO):
+    """A file that cannot be read at one place."""
+
+    def __init__(self, data: bytes, bad: range) -> None:
+        super().__init__(data)
+        self._bad = bad
+
+    def read(self, size: int | None = -1) -> bytes:
+        begin = self.tell()
+        data = super().read(size)
+        if begin < self._bad.stop and begin + len(data) > self._bad.start:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return data
+
+
+def test_a_disk_that_cannot_read_a_sector(pack: Pack) -> None:
+    noise = random.Random(3)
+    files = {f"f{number}": noise.randbytes(6000) for number in range(10)}
+    data = pack(files)
+    with lmarc.open(io.BytesIO(data)) as archive:
+        chunk = archive.chunks[20]
+        index = archive._container.indexes[-1]
+    for bad, cut in ((chunk.offset + 100, len(data)), (chunk.offset + 100, len(data) - 1), (index + 5, len(data))):
+        disk = FailingDisk(data[:cut], range(bad, bad + 512))
+        with lmarc.open(disk) as archive:
+            result = archive.extractall(f"out{bad}{cut}", keep_going=True, check=False)
+        target = Path(f"out{bad}{cut}")
+        found = [path.read_bytes() for path in target.rglob("*") if path.is_file()]
+        if bad == index + 5:
+            assert len(result.unnamed) == 60 and sorted(found) == sorted(
+                data[at : at + 1000] for data in files.values() for at in range(0, 6000, 1000)
+            )
+        else:
+            assert set(result.failed) == set(result.rests) == {b"f3"}
+            assert "cannot be read" in str(result.failed[b"f3"])
+            assert holed(files["f3"], *lost(result.failed[b"f3"])) in found and len(found) == 10
+
+
+def test_what_was_taken_out_has_not_lost_its_name(pack: Pack) -> None:
+    Path("x.lmarc").write_bytes(pack({"a": TEXT, "b": SMALL}))
+    lmarc.remove("x.lmarc", ["a"])
+    data = Path("x.lmarc").read_bytes()
+    for cut in (1, 5):
+        with lmarc.open(io.BytesIO(data[:-cut])) as archive:
+            assert archive.damage
+            assert archive.extractall(f"out{cut}", keep_going=True, check=False).unnamed == []
+    # The end may have gone on: nobody knows what it named.
+    with lmarc.open(io.BytesIO(data[:-6])) as archive:
+        assert archive.extractall("out", keep_going=True, check=False).unnamed != []
+
+
+def test_a_backend_whose_name_is_lost(pack: Pack) -> None:
+    Path("x.lmarc").write_bytes(pack({"a": SMALL}))
+    Path("b").write_bytes(prose(8, 900))
+    lmarc.add("x.lmarc", ["b"], preset="cm")
+    data = bytearray(Path("x.lmarc").read_bytes())
+    with lmarc.open("x.lmarc") as archive:
+        at, chunk = archive._container.indexes[-1], archive.chunks[-1]
+        assert archive.header.backends[chunk.codec].name == "cm"
+    data[at + 3] ^= 1
+    with lmarc.open(io.BytesIO(bytes(data))) as archive:
+        result = archive.extractall("out", keep_going=True, check=False)
+    assert "named by an index that is lost" in str(result.unwritten[f"lost+found/{chunk.offset:012d}".encode()])
+
+
+def test_resuming_restores_a_file_whose_link_is_not_asked_for(pack: Pack) -> None:
+    Path("f").write_bytes(SMALL)
+    Path("f").chmod(0o640)
+    Path("h").hardlink_to("f")
+    sink = io.BytesIO()
+    lmarc.pack(["f", "h"], sink, preset="fast")
+    with lmarc.open(sink) as archive:
+        archive.extractall("out")
+        Path("out/f").chmod(0o600)
+        archive.extractall("out", ["f"], resume=True)
+        assert Path("out/f").stat().st_mode & 0o777 == 0o640
+
+
+def test_forcing_links_that_were_of_another_file(pack: Pack) -> None:
+    for name in "fg":
+        Path(name).write_bytes(name.encode() * 100)
+    Path("h1").hardlink_to("f")
+    Path("h2").hardlink_to("g")
+    sink = io.BytesIO()
+    lmarc.pack(["f", "g", "h1", "h2"], sink, preset="fast")
+    with lmarc.open(sink) as archive:
+        archive.extractall("out")
+        Path("out/h1").unlink()
+        Path("out/h2").unlink()
+        Path("out/h2").hardlink_to("out/f")
+        assert not archive.extractall("out", force=True, resume=True).failed
+        assert Path("out/h2").samefile("out/g") and Path("out/h1").samefile("out/f")
 
 
 def test_unnamed_content_counts_for_max_size(whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,17 @@ def members_and_owners(count: int) -> bytes:
     return b"\x94\x00" + array(count) + owners + b"\x90" + array(count) + rows
 
 
+def many_losses(count: int) -> bytes:
+    """Many files of one content, in chunks of one byte, every second of which is broken."""
+    parts = Parts()
+    content = bytes(number & 255 for number in range(count))
+    for number in range(count):
+        body = blake3(content[number : number + 1] + b"?" * (number & 1)).digest(8) + content[number : number + 1]
+        parts.chunks.append((1, 1, body))
+    rows = [_row(f"f{number}", FILE, count, 0) for number in range(count)]
+    return parts.set_index(rows, blake3(content).digest() * count).build()
+
+
 def many_values(count: int = 15_000_000) -> bytes:
     """An index with a map that nobody reads."""
     return b"\x95\x00\x90\x90\x90\x81\xa1x" + array(count) + b"\x00" * count
@@ -312,6 +323,7 @@ CASES: dict[str, Callable[[], bytes]] = {
     "members with owners": lambda: raw(members_and_owners(30_000)),
     "as large as allowed, eight times: members": partial(padded, *_LARGEST["members"], 8),
     "as large as allowed, eight times: owners": partial(padded, *_LARGEST["owners"], 8),
+    "many losses": lambda: many_losses(3000),
     "nested arrays": lambda: nested(b"\x91", 1_000_000),
     "nested arrays of millions": lambda: nested(b"\xdd\x00\xff\xff\xff", 1_000_000),
     "nested maps of millions": lambda: nested(b"\xdf\x00\x0f\xff\xff\xa1a", 1_000_000),
@@ -451,8 +463,9 @@ def use(data: bytes, place: bytes, *, owner: bool) -> list[str]:
             render.header(archive)
             archive.decode_memory()
             errors = [*archive.test(jobs=1).values()]
-            failed = archive.extractall(os.fsdecode(inside), jobs=1, owner=owner, check=False).failed
-            errors += failed.values()
+            result = archive.extractall(os.fsdecode(inside), jobs=1, owner=owner, keep_going=True, check=False)
+            failed = result.failed
+            errors += [*failed.values(), *result.unwritten.values()]
             for info in archive.infolist():
                 if info.is_file() and info.size <= _READ_LIMIT and os.fsencode(info.name) not in failed:
                     archive.read(info.name)
