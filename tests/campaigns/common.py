@@ -356,8 +356,10 @@ def truncate(data: bytes, size: int) -> bytes:
 def judge_all(subject: Subject, change: Change, numbers: Iterable[int], *, may_pass: bool = False) -> Tally:
     """Judge many changes in this process. Without `may_pass` each must be detected."""
     tally = Tally()
-    open_before = _open_files()
     with workplace() as place:
+        # A model's library may keep files open from its first use on.
+        judge(subject, subject.data, place)
+        open_before = _open_files()
         for number in numbers:
             data = change(subject.data, number)
             try:
@@ -373,8 +375,8 @@ def judge_all(subject: Subject, change: Change, numbers: Iterable[int], *, may_p
             tally.faults += [f"{subject.name} {change.__name__} {number}: {fault}" for fault in verdict.faults]
             if not may_pass:
                 check_chunks(subject, data, verdict, tally, f"{change.__name__} {number}")
-    if _open_files() > open_before:
-        tally.faults.append(f"{_open_files() - open_before} files left open")
+        if _open_files() > open_before:
+            tally.faults.append(f"{_open_files() - open_before} files left open")
     return tally
 
 
