@@ -278,8 +278,9 @@ class ContainerReader:
         at = self._walked[-1]
         total = self._head_at(at).total
         behind = self.read_at(at + total, TRAILER_SIZE)
-        is_ended = bool(behind) and trailer(total).startswith(behind)
-        return list(index.segments) == self._walked[:-1] and (is_ended or at + total + TRAILER_SIZE == self.size)
+        is_frame = frames.SYNC.startswith(behind[: len(frames.SYNC)])
+        is_ended = trailer(total).startswith(behind) or at + total + TRAILER_SIZE == self.size
+        return list(index.segments) == self._walked[:-1] and is_ended and not is_frame
 
     def _walk(self) -> list[IndexFrame]:
         """All valid index frames, by walking frames and searching for the next one where the chain breaks."""
