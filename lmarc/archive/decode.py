@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,6 +30,8 @@ from lmarc.errors import BackendError, BackendMissingError, DamagedError, LmarcE
 #: How often chunks are decoded again for members whose content was decoded but could not be written as another.
 _PASSES = 3
 _NAME_BYTES = 8
+#: Decoded chunks that a cache keeps: what is read next often begins in the chunk where the last ended.
+_CACHED_CHUNKS = 2
 _TAG = bytes(TAG_SIZE)
 
 
@@ -178,6 +180,25 @@ class ChunkDecoder:
             raise DamagedError(f"chunk at {chunk.offset}: {reason}") from error
         if len(data) != chunk.size or blake3(data).digest(CHECK_SIZE) != check:
             raise DamagedError(f"chunk at {chunk.offset}: what backend {ref.name!r} decodes is not what was packed")
+        return data
+
+
+class ChunkCache:
+    """Decodes chunks and keeps the last ones, for whoever comes back to them soon. For one thread."""
+
+    def __init__(self, decoder: ChunkDecoder) -> None:
+        self._decoder = decoder
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+
+    def decode(self, chunk: Chunk) -> bytes:
+        """As ChunkDecoder.decode."""
+        data = self._kept.get(chunk.offset)
+        if data is None:
+            data = self._kept[chunk.offset] = self._decoder.decode(chunk)
+            if len(self._kept) > _CACHED_CHUNKS:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(chunk.offset)
         return data
 
 

@@ -6,7 +6,6 @@ import io
 import os
 import stat
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from lmarc.archive.decode import ChunkDecoder, Delivery, MemberSink
+from lmarc.archive.decode import ChunkCache, ChunkDecoder, Delivery, MemberSink
 from lmarc.archive.extract import ExtractOptions, Extractor, ExtractResult
 from lmarc.archive.jobs import default_jobs
 from lmarc.archive.observer import Observer
@@ -46,8 +45,6 @@ MAX_FREE_MEMBERS = 1 << 18
 MIN_MEMBER_BYTES = 2
 MAX_RATIO = 1000
 MAX_FREE = 4 << 30
-#: Decoded chunks kept for reading members out of order.
-_CACHED_CHUNKS = 2
 _ZERO_BLOCK = 1 << 20
 
 
@@ -116,7 +113,7 @@ class Archive:
         self._container = ContainerReader.open(file, max_members)
         self._decoder = ChunkDecoder(self._container, models, threads, max_time)
         self._members = {member.path: member for member in self._container.members}
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._cache = ChunkCache(self._decoder)
 
     def __enter__(self) -> Archive:
         return self
@@ -424,14 +421,7 @@ class Archive:
         )
 
     def _chunk(self, chunk: Chunk) -> bytes:
-        data = self._cache.get(chunk.offset)
-        if data is None:
-            data = self._cache[chunk.offset] = self._decoder.decode(chunk)
-            if len(self._cache) > _CACHED_CHUNKS:
-                self._cache.popitem(last=False)
-        else:
-            self._cache.move_to_end(chunk.offset)
-        return data
+        return self._cache.decode(chunk)
 
     def _read_stream(self, position: int, end: int) -> bytes:
         """Content stream bytes from position, at most to end or to the end of the chunk position is in."""

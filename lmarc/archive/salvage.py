@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 
-from lmarc.archive.decode import ChunkDecoder, MemberSink
+from lmarc.archive.decode import ChunkCache, ChunkDecoder, MemberSink
 from lmarc.archive.lost import Range
 from lmarc.archive.observer import Observer
 from lmarc.archive.paths import display
@@ -21,8 +20,6 @@ from lmarc.errors import DamagedError, LmarcError, LostContentError, TargetExist
 #: What the file that has the rest of a damaged one is called behind its name, and where content without a name goes.
 SUFFIX = b".damaged"
 FOLDER = b"lost+found"
-#: Decoded chunks that are kept: what is left of a file often begins in the chunk where the one before ended.
-_CACHED_CHUNKS = 2
 #: What file systems allow of a name.
 _MOST_NAME = 255
 
@@ -114,7 +111,7 @@ class Salvage:
             while b"/" in path:
                 path = path.rpartition(b"/")[0]
                 self._taken.add(path)
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._cache = ChunkCache(decoder)
         #: Paths written by the path of the damaged file; of content without a name; and what could not be written.
         self.rests: dict[bytes, bytes] = {}
         self.unnamed: list[bytes] = []
@@ -179,7 +176,7 @@ class Salvage:
         for chunk in container.chunks_of(member.start, member.end):
             if chunk.offset in broken:
                 continue
-            data = memoryview(self._decoded(chunk))
+            data = memoryview(self._cache.decode(chunk))
             while at and runs[at - 1][1] > chunk.start:
                 at -= 1
             while at < len(runs) and runs[at][0] < chunk.end:
@@ -205,15 +202,7 @@ class Salvage:
     def _part_of(self, piece: Piece) -> Iterator[tuple[int, memoryview]]:
         if not self._is_decodable(piece.chunk):
             raise DamagedError("the backend that coded it was named by an index that is lost")
-        yield 0, memoryview(self._decoded(piece.chunk))[piece.begin : piece.end]
-
-    def _decoded(self, chunk: Chunk) -> bytes:
-        data = self._cache.get(chunk.offset)
-        if data is None:
-            data = self._cache[chunk.offset] = self._decoder.decode(chunk)
-            if len(self._cache) > _CACHED_CHUNKS:
-                self._cache.popitem(last=False)
-        return data
+        yield 0, memoryview(self._cache.decode(piece.chunk))[piece.begin : piece.end]
 
     def _write(self, member: Member, parts: Iterator[tuple[int, memoryview]]) -> bool:
         """Write a file of these parts. What keeps one from it is told and noted, and is no reason to stop."""

@@ -380,6 +380,19 @@ def judge_all(subject: Subject, change: Change, numbers: Iterable[int], *, may_p
     return tally
 
 
+def shares(
+    subjects: Iterable[Subject], cases_of: Callable[[Subject], int], numbers: range
+) -> Iterator[tuple[Subject, range]]:
+    """Where cases are numbered through all subjects: which of these numbers are each one's, counted from its first."""
+    before = 0
+    for subject in subjects:
+        cases = cases_of(subject)
+        inside = range(max(numbers.start - before, 0), min(numbers.stop - before, cases))
+        if inside:
+            yield subject, inside
+        before += cases
+
+
 def check_chunks(subject: Subject, data: bytes, verdict: Verdict, tally: Tally, case: str) -> None:
     """Of an archive changed in place or cut off, with its header whole, every whole chunk must have come back."""
     if data[: subject.first] != subject.data[: subject.first]:

@@ -9,7 +9,7 @@ from lmarc.archive.presets import Preset
 from lmarc.backends import registry
 from lmarc.models import find
 from tests.campaigns.campaign import Campaign, Tally
-from tests.campaigns.common import Change, Subject, flip, judge_all, make_tree, truncate
+from tests.campaigns.common import Change, Subject, flip, judge_all, make_tree, shares, truncate
 
 _MODEL = Path(__file__).resolve().parents[2] / "fixtures" / "model" / "lmarc-tiny.gguf"
 _CHECKPOINTS = {"zstd": 9 << 10, "cm": 900, "llama": 200}
@@ -57,14 +57,10 @@ class _Damage(Campaign):
 
     def run(self, numbers: range) -> Tally:
         """Judge these changes."""
-        tally, before = Tally(), 0
-        for subject in self.subjects:
-            cases = self.cases_of(subject)
-            inside = range(max(numbers.start - before, 0), min(numbers.stop - before, cases))
-            if inside:
-                tally.add(judge_all(subject, type(self).change, inside))
-                tally.counts[f"of {subject.name}, {len(subject.data)} bytes"] += len(inside)
-            before += cases
+        tally = Tally()
+        for subject, inside in shares(self.subjects, self.cases_of, numbers):
+            tally.add(judge_all(subject, type(self).change, inside))
+            tally.counts[f"of {subject.name}, {len(subject.data)} bytes"] += len(inside)
         return tally
 
 

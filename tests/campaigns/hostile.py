@@ -31,7 +31,7 @@ from lmarc.cli import render
 from lmarc.container import frames, wire, zframe
 from lmarc.container.header import BackendRef, Header, read_header
 from tests.campaigns.campaign import Campaign, Tally
-from tests.campaigns.common import Subject, clear, flip, judge_all, make_tree, workplace
+from tests.campaigns.common import Subject, clear, flip, judge_all, make_tree, shares, workplace
 
 ESCAPE = b"lmarc-escaped"
 FILE, DIR, SYMLINK, HARDLINK = 0o100644, 0o040755, 0o120777, 0
@@ -653,15 +653,15 @@ class Payloads(Campaign):
         ):
             make_tree(folder / kind, self.seed, noise=noise, text=text, files=files)
             self.subjects.append(Subject.make(kind, folder / kind, preset, checkpoint=1 << 30))
-        return sum(payload_bits(subject.data) for subject in self.subjects)
+        return sum(map(_payload_bits_of, self.subjects))
 
     def run(self, numbers: range) -> Tally:
         """Flip them: what is decoded must be refused by its hash, or be what was packed."""
-        tally, before = Tally(), 0
-        for subject in self.subjects:
-            bits = payload_bits(subject.data)
-            inside = range(max(numbers.start - before, 0), min(numbers.stop - before, bits))
-            if inside:
-                tally.add(judge_all(subject, repaired_flip, inside, may_pass=True))
-            before += bits
+        tally = Tally()
+        for subject, inside in shares(self.subjects, _payload_bits_of, numbers):
+            tally.add(judge_all(subject, repaired_flip, inside, may_pass=True))
         return tally
+
+
+def _payload_bits_of(subject: Subject) -> int:
+    return payload_bits(subject.data)
